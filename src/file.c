@@ -1,0 +1,125 @@
+// Whole files in, atomic files out. Contracts in file.h.
+#define _POSIX_C_SOURCE 200809L
+#include "src/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_LENGTH = 4096 };
+
+unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struct err *e) {
+    FILE *f = fopen(path, "rb");
+    if (!f) {
+        err_set(e, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    unsigned char *bytes = NULL;
+    struct stat info;
+    if (fstat(fileno(f), &info) != 0 || !S_ISREG(info.st_mode)) {
+        err_set(e, "%s: not a file", path);
+    } else if ((uint64_t)info.st_size > limit) {
+        err_set(e, "%s: %lld bytes, at most %zu are read", path, (long long)info.st_size, limit);
+    } else {
+        *size = (size_t)info.st_size;
+        bytes = mem_new(*size + 1, 1);
+        if (fread(bytes, 1, *size, f) != *size) {
+            err_set(e, "%s: could not be read whole (%zu bytes)", path, *size);
+            mem_free(bytes);
+            bytes = NULL;
+        }
+    }
+    fclose(f);
+    return bytes;
+}
+
+// So that the rename itself survives a power cut.
+static void folder_sync(const char *path) {
+    char folder[PATH_LENGTH];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = 0;
+    int descriptor = open(slash ? folder : ".", O_RDONLY);
+    if (descriptor < 0) return;
+    (void)fsync(descriptor); // some file systems refuse it for folders; the data itself is synced already
+    close(descriptor);
+}
+
+int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e), void *context,
+                      struct err *e) {
+    char temporary[PATH_LENGTH];
+    int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
+    if (length < 0 || length >= PATH_LENGTH) return err_set(e, "%.80s...: the path is too long", path);
+    FILE *f = fopen(temporary, "wb");
+    if (!f) return err_set(e, "%s: %s", temporary, strerror(errno));
+    bool failed = write(context, f, e) != 0;
+    if (!failed && (fflush(f) != 0 || fsync(fileno(f)) != 0)) {
+        err_set(e, "%s: %s", temporary, strerror(errno));
+        failed = true;
+    }
+    if (fclose(f) != 0 && !failed) {
+        err_set(e, "%s: %s", temporary, strerror(errno));
+        failed = true;
+    }
+    if (!failed && rename(temporary, path) != 0) {
+        err_set(e, "%s: %s", path, strerror(errno));
+        failed = true;
+    }
+    if (failed) {
+        unlink(temporary);
+        return -1;
+    }
+    folder_sync(path);
+    return 0;
+}
+
+struct block {
+    const void *bytes;
+    size_t size;
+};
+
+static int block_write(void *context, void *stream, struct err *e) {
+    const struct block *b = context;
+    if (fwrite(b->bytes, 1, b->size, stream) != b->size) return err_set(e, "cannot write: %s", strerror(errno));
+    return 0;
+}
+
+int file_write_bytes(const char *path, const void *bytes, size_t size, struct err *e) {
+    struct block b = {bytes, size};
+    return file_write_atomic(path, block_write, &b, e);
+}
+
+int file_write_text(const char *path, const char *text, struct err *e) {
+    return file_write_bytes(path, text, strlen(text), e);
+}
+
+bool file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+int file_make_folder(const char *path, struct err *e) {
+    char part[PATH_LENGTH];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part) return err_set(e, "%.80s: not a folder's path", path);
+    memcpy(part, path, length + 1);
+    for (char *p = part + 1;; p++) {
+        if (*p != '/' && *p) continue;
+        char end = *p;
+        *p = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) return err_set(e, "%s: %s", part, strerror(errno));
+        *p = end;
+        if (!end) break;
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return err_set(e, "%s: not a folder", path);
+    return 0;
+}
+
+int file_join(char *out, size_t out_size, const char *folder, const char *name, struct err *e) {
+    int length = snprintf(out, out_size, "%s/%s", folder, name);
+    if (length < 0 || (size_t)length >= out_size) return err_set(e, "%.80s...: the path is too long", folder);
+    return 0;
+}
