@@ -45,7 +45,8 @@ void arena_free(struct arena *a) {
 
 void *arena_alloc(struct arena *a, size_t count, size_t size) {
     size_t bytes;
-    CHECK(size_mul(&bytes, count, size) && bytes < SIZE_MAX / 4, "arena: %zu items of %zu bytes", count, size);
+    CHECK(size_mul(&bytes, count, size) && bytes < SIZE_MAX / 4, "arena: %zu items of %zu bytes", count,
+          size);
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     while (a->current->size - a->current->used < bytes) {
         if (!a->current->next) {

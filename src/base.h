@@ -1,7 +1,8 @@
 // Errors, checks and heap memory: what every other file stands on.
 //
-// Two kinds of failure. The world is wrong (a file, a config, a size from outside): the function returns -1 or
-// NULL and fills `struct err`. We are wrong (a bug in Tally): CHECK aborts with a message. Out of memory aborts.
+// Two kinds of failure. The world is wrong (a file, a config, a size from outside): the function returns -1
+// or NULL and fills `struct err`. We are wrong (a bug in Tally): CHECK aborts with a message. Out of memory
+// aborts.
 #ifndef TALLY_SRC_BASE_H
 #define TALLY_SRC_BASE_H
 
@@ -22,8 +23,8 @@ typedef float real;
 #define PRINTF_LIKE(at, first)
 #endif
 
-// Several builds of one hot loop, of which the machine's best is chosen when the program starts. Only for loops
-// whose result does not depend on the instruction set (no fused multiply-add: see -ffp-contract=off).
+// Several builds of one hot loop, of which the machine's best is chosen when the program starts. Only for
+// loops whose result does not depend on the instruction set (no fused multiply-add: see -ffp-contract=off).
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(TALLY_NO_CLONES)
 #define VECTOR_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -45,7 +46,8 @@ int err_at(struct err *e, const char *where);
 #define CHECK(condition, ...) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, __VA_ARGS__))
 _Noreturn void check_failed(const char *file, int line, const char *format, ...) PRINTF_LIKE(3, 4);
 
-// Zeroed, 64-byte aligned memory for count items of `size` bytes; aborts when there is none. Free with mem_free.
+// Zeroed, 64-byte aligned memory for count items of `size` bytes; aborts when there is none. Free with
+// mem_free.
 void *mem_new(size_t count, size_t size);
 void mem_free(void *memory);
 

@@ -7,10 +7,12 @@
 
 enum { FIELDS_LIMIT = 48, CHOICE_LIMIT = 32 };
 
-int json_unknown(const char *path, const char *kind, const char *word, const char *const *known, struct err *e) {
+int json_unknown(const char *path, const char *kind, const char *word, const char *const *known,
+                 struct err *e) {
     const char *near = name_nearest(word, known);
     const char *separator = *path ? ": " : "";
-    if (near) return err_set(e, "%s%sunknown %s '%.60s'; did you mean '%s'?", path, separator, kind, word, near);
+    if (near)
+        return err_set(e, "%s%sunknown %s '%.60s'; did you mean '%s'?", path, separator, kind, word, near);
     err_set(e, "%s%sunknown %s '%.60s'; known:", path, separator, kind, word);
     for (int i = 0; known[i]; i++) {
         size_t used = strlen(e->text);
@@ -19,8 +21,10 @@ int json_unknown(const char *path, const char *kind, const char *word, const cha
     return -1;
 }
 
-static int choice_read(int *out, const struct field *f, const struct json *node, const char *path, struct err *e) {
-    if (json_type(node) != JSON_STRING) return err_set(e, "%s: wanted a string, found %s", path, json_type_name(node));
+static int choice_read(int *out, const struct field *f, const struct json *node, const char *path,
+                       struct err *e) {
+    if (json_type(node) != JSON_STRING)
+        return err_set(e, "%s: wanted a string, found %s", path, json_type_name(node));
     char words[256];
     const char *known[CHOICE_LIMIT + 1] = {NULL};
     CHECK(strlen(f->text) < sizeof words, "field %s: too many choices", f->name);
@@ -37,14 +41,18 @@ static int choice_read(int *out, const struct field *f, const struct json *node,
     return json_unknown(path, "value", json_string(node), known, e);
 }
 
-static int real_read(double *out, const struct field *f, const struct json *node, const char *path, struct err *e) {
-    if (json_type(node) != JSON_NUMBER) return err_set(e, "%s: wanted a number, found %s", path, json_type_name(node));
+static int real_read(double *out, const struct field *f, const struct json *node, const char *path,
+                     struct err *e) {
+    if (json_type(node) != JSON_NUMBER)
+        return err_set(e, "%s: wanted a number, found %s", path, json_type_name(node));
     *out = json_number(node);
-    if (*out < f->min || *out > f->max) return err_set(e, "%s: %g is not in %g .. %g", path, *out, f->min, f->max);
+    if (*out < f->min || *out > f->max)
+        return err_set(e, "%s: %g is not in %g .. %g", path, *out, f->min, f->max);
     return 0;
 }
 
-static int field_read(void *at, const struct field *f, const struct json *node, const char *path, struct err *e) {
+static int field_read(void *at, const struct field *f, const struct json *node, const char *path,
+                      struct err *e) {
     switch (f->type) {
     case FIELD_INT:
         return json_read_int(at, node, (int64_t)f->min, (int64_t)f->max, path, e);
@@ -90,7 +98,8 @@ static void field_default(void *at, const struct field *f) {
     }
 }
 
-int fields_read(void *into, const struct field *fields, const struct json *node, const char *path, struct err *e) {
+int fields_read(void *into, const struct field *fields, const struct json *node, const char *path,
+                struct err *e) {
     const char *known[FIELDS_LIMIT + 1] = {NULL};
     int count = 0;
     for (; fields[count].name; count++) {
@@ -155,7 +164,8 @@ int json_read_named(const char **name, const struct json **options, const struct
     if (json_type(node) == JSON_STRING) return *name = json_string(node), 0;
     if (json_type(node) != JSON_OBJECT || json_count(node) != 1)
         return err_set(e, "%s: wanted a name or {\"name\": {options}}, found %s", path,
-                       json_type(node) == JSON_OBJECT ? "an object of several keys or none" : json_type_name(node));
+                       json_type(node) == JSON_OBJECT ? "an object of several keys or none"
+                                                      : json_type_name(node));
     *options = json_item(node, 0);
     *name = json_key(*options);
     return 0;

@@ -48,8 +48,8 @@ static void folder_sync(const char *path) {
     close(descriptor);
 }
 
-int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e), void *context,
-                      struct err *e) {
+int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                      void *context, struct err *e) {
     char temporary[PATH_LENGTH];
     int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || length >= PATH_LENGTH) return err_set(e, "%.80s...: the path is too long", path);
@@ -83,7 +83,8 @@ struct block {
 
 static int block_write(void *context, void *stream, struct err *e) {
     const struct block *b = context;
-    if (fwrite(b->bytes, 1, b->size, stream) != b->size) return err_set(e, "cannot write: %s", strerror(errno));
+    if (fwrite(b->bytes, 1, b->size, stream) != b->size)
+        return err_set(e, "cannot write: %s", strerror(errno));
     return 0;
 }
 

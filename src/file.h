@@ -1,17 +1,18 @@
-// Files from outside, read whole and within a limit; files of ours, written so that they are there whole or not.
+// Files from outside, read whole and within a limit; files of ours, written so that they are there whole or
+// not.
 #ifndef TALLY_SRC_FILE_H
 #define TALLY_SRC_FILE_H
 
 #include "src/base.h"
 
-// The whole file, with a zero byte after it; *size without that byte. NULL when it can't be read or is larger than
-// `limit` bytes. Free with mem_free.
+// The whole file, with a zero byte after it; *size without that byte. NULL when it can't be read or is larger
+// than `limit` bytes. Free with mem_free.
 unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struct err *e);
 
-// Writes through `write` into a temporary file beside `path`, syncs it and renames it over `path`: a reader sees the
-// old file or the new one. `write` returns 0, or -1 with `e` filled.
-int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e), void *context,
-                      struct err *e);
+// Writes through `write` into a temporary file beside `path`, syncs it and renames it over `path`: a reader
+// sees the old file or the new one. `write` returns 0, or -1 with `e` filled.
+int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                      void *context, struct err *e);
 
 // The common case: one block of bytes, or one string.
 int file_write_bytes(const char *path, const void *bytes, size_t size, struct err *e);

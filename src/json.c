@@ -41,7 +41,8 @@ static int tree_check(const cJSON *node, const char *path, int depth, struct err
         json_path(child_path, path, child->string, index);
         if (cJSON_IsObject(node))
             for (const cJSON *other = node->child; other != child; other = other->next)
-                if (strcmp(other->string, child->string) == 0) return err_set(e, "%s: given twice", child_path);
+                if (strcmp(other->string, child->string) == 0)
+                    return err_set(e, "%s: given twice", child_path);
         if (tree_check(child, child_path, depth + 1, e) != 0) return -1;
     }
     return 0;
@@ -104,7 +105,8 @@ enum json_type json_type(const struct json *node) {
 }
 
 const char *json_type_name(const struct json *node) {
-    static const char *const names[] = {"null", "true or false", "a number", "a string", "a list", "an object"};
+    static const char *const names[] = {"null",     "true or false", "a number",
+                                        "a string", "a list",        "an object"};
     return names[json_type(node)];
 }
 
@@ -138,7 +140,8 @@ double json_number(const struct json *node) {
     return inner(node)->valuedouble;
 }
 
-int json_read_int(int64_t *out, const struct json *node, int64_t min, int64_t max, const char *path, struct err *e) {
+int json_read_int(int64_t *out, const struct json *node, int64_t min, int64_t max, const char *path,
+                  struct err *e) {
     if (json_type(node) != JSON_NUMBER)
         return err_set(e, "%s: wanted a whole number, found %s", path, json_type_name(node));
     double value = json_number(node);
@@ -190,7 +193,8 @@ int json_override(struct json *root, const char *assignment, struct err *e) {
     if (!equals || equals == assignment)
         return err_set(e, "'%.80s': wanted path.key=value, for example train.epochs=1", assignment);
     char path[JSON_PATH];
-    if ((size_t)(equals - assignment) >= sizeof path) return err_set(e, "'%.60s...': the path is too long", assignment);
+    if ((size_t)(equals - assignment) >= sizeof path)
+        return err_set(e, "'%.60s...': the path is too long", assignment);
     memcpy(path, assignment, (size_t)(equals - assignment));
     path[equals - assignment] = 0;
     char *last = strrchr(path, '.');
@@ -260,8 +264,10 @@ void json_difference(char path[JSON_PATH], const struct json *a, const struct js
         const struct json *mine = NULL, *theirs = NULL;
         for (; i < count; i++) {
             mine = json_item(holder, i);
-            if (json_type(holder) == JSON_OBJECT) theirs = json_find(other, json_key(mine));
-            else theirs = i < json_count(other) ? json_item(other, i) : NULL;
+            if (json_type(holder) == JSON_OBJECT)
+                theirs = json_find(other, json_key(mine));
+            else
+                theirs = i < json_count(other) ? json_item(other, i) : NULL;
             if (!theirs || !json_equal(mine, theirs)) break;
         }
         if (i == count) return;

@@ -1,8 +1,9 @@
-// JSON trees, and field tables: the one description of a struct that is its parser, defaults, limits and help.
-// The only file that uses cJSON; its traps (case-blind look-up, 3.7 cut to 3, duplicate keys kept) end here.
+// JSON trees, and field tables: the one description of a struct that is its parser, defaults, limits and
+// help. The only file that uses cJSON; its traps (case-blind look-up, 3.7 cut to 3, duplicate keys kept) end
+// here.
 //
-// A path names a node from the root with dots, "optim.weights.0.counter.leak": the same form in error messages and
-// on the command line.
+// A path names a node from the root with dots, "optim.weights.0.counter.leak": the same form in error
+// messages and on the command line.
 #ifndef TALLY_SRC_JSON_H
 #define TALLY_SRC_JSON_H
 
@@ -14,8 +15,8 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 enum { JSON_PATH = 160 };
 
-// The tree of the text. Errors give line and column; a key given twice, a number that is not finite and text after
-// the end are errors. Free the root with json_free.
+// The tree of the text. Errors give line and column; a key given twice, a number that is not finite and text
+// after the end are errors. Free the root with json_free.
 struct json *json_parse_new(const char *text, size_t length, struct err *e);
 
 // The same for a file of at most `limit` bytes; errors start with its path.
@@ -24,19 +25,20 @@ struct json *json_load_new(const char *path, size_t limit, struct err *e);
 void json_free(struct json *root);
 
 enum json_type json_type(const struct json *node);
-const char *json_type_name(const struct json *node); // "a number", "an object" ...
-int json_count(const struct json *node);             // members of an object or array, else 0
+const char *json_type_name(const struct json *node);          // "a number", "an object" ...
+int json_count(const struct json *node);                      // members of an object or array, else 0
 const struct json *json_item(const struct json *node, int i); // i-th member; i < json_count
 const struct json *json_find(const struct json *node, const char *key); // NULL when absent
-const char *json_key(const struct json *member);     // "" for an array's member
-const char *json_string(const struct json *node);    // of a JSON_STRING
-double json_number(const struct json *node);         // of a JSON_NUMBER, or 0/1 of a JSON_BOOL
+const char *json_key(const struct json *member);                        // "" for an array's member
+const char *json_string(const struct json *node);                       // of a JSON_STRING
+double json_number(const struct json *node); // of a JSON_NUMBER, or 0/1 of a JSON_BOOL
 
 // A whole number in [min, max] from outside; `path` for the message.
-int json_read_int(int64_t *out, const struct json *node, int64_t min, int64_t max, const char *path, struct err *e);
+int json_read_int(int64_t *out, const struct json *node, int64_t min, int64_t max, const char *path,
+                  struct err *e);
 
-// Sets path=value in the tree, as the command line does; the value is JSON where it parses as such, else a string.
-// A missing last key is added (the field table will refuse it if nobody knows it).
+// Sets path=value in the tree, as the command line does; the value is JSON where it parses as such, else a
+// string. A missing last key is added (the field table will refuse it if nobody knows it).
 int json_override(struct json *root, const char *assignment, struct err *e);
 
 // Building. json_add takes ownership of the child; a NULL key appends to an array.
@@ -53,13 +55,15 @@ char *json_print_new(const struct json *node, bool indented);
 
 bool json_equal(const struct json *a, const struct json *b);
 
-// The path of the first place where two trees differ, "" when they are equal; for "epochs: 40 there, 20 here".
+// The path of the first place where two trees differ, "" when they are equal; for "epochs: 40 there, 20
+// here".
 void json_difference(char path[JSON_PATH], const struct json *a, const struct json *b);
 
 // The node at a path, or NULL.
 const struct json *json_at(const struct json *root, const char *path);
 
-// --- field tables ---------------------------------------------------------------------------------------------
+// --- field tables
+// ---------------------------------------------------------------------------------------------
 
 enum field_type {
     FIELD_INT,    // int64_t, whole, in [min, max]
@@ -79,10 +83,13 @@ struct field {
     const char *help;
 };
 
-#define FIELD_END {NULL, FIELD_NODE, 0, 0, 0, 0, NULL, NULL}
+#define FIELD_END \
+    { NULL, FIELD_NODE, 0, 0, 0, 0, NULL, NULL }
 
-// Fills the struct from an object node (NULL: all defaults). Errors name PATH.KEY; unknown keys say what was meant.
-int fields_read(void *into, const struct field *fields, const struct json *node, const char *path, struct err *e);
+// Fills the struct from an object node (NULL: all defaults). Errors name PATH.KEY; unknown keys say what was
+// meant.
+int fields_read(void *into, const struct field *fields, const struct json *node, const char *path,
+                struct err *e);
 
 // The struct as an object with every key, defaults too (FIELD_NODE members are copied).
 struct json *fields_write_new(const void *from, const struct field *fields);
@@ -90,12 +97,13 @@ struct json *fields_write_new(const void *from, const struct field *fields);
 // "PATH.KEY" or "PATH.3" into out (cut when too long); an empty path gives the key alone.
 void json_path(char out[JSON_PATH], const char *path, const char *key, int index);
 
-// An item of a list of things by name, as layers and stages are written: "relu" or {"linear": {"out": 300}}. Gives
-// the name and the options node (NULL when there are none).
+// An item of a list of things by name, as layers and stages are written: "relu" or {"linear": {"out": 300}}.
+// Gives the name and the options node (NULL when there are none).
 int json_read_named(const char **name, const struct json **options, const struct json *node, const char *path,
                     struct err *e);
 
 // "PATH: unknown KIND 'x'; did you mean 'y'?" or "... known: a, b, c". Returns -1.
-int json_unknown(const char *path, const char *kind, const char *word, const char *const *known, struct err *e);
+int json_unknown(const char *path, const char *kind, const char *word, const char *const *known,
+                 struct err *e);
 
 #endif

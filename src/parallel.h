@@ -4,8 +4,8 @@
 
 #include "src/base.h"
 
-// Runs work(context, task) for task = 0 .. tasks-1 on up to `threads` threads, and returns when all are done. A task
-// must write only what no other task touches; then the result is the same for any number of threads.
+// Runs work(context, task) for task = 0 .. tasks-1 on up to `threads` threads, and returns when all are done.
+// A task must write only what no other task touches; then the result is the same for any number of threads.
 void parallel_for(int threads, int tasks, void (*work)(void *context, int task), void *context);
 
 // How many processors this process may use.

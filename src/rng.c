@@ -17,7 +17,8 @@ void rng_block(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]
 }
 
 static void block_of(uint32_t out[4], const struct rng *r, uint64_t block) {
-    const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->row, (uint32_t)(r->row >> 32)};
+    const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)r->row,
+                                 (uint32_t)(r->row >> 32)};
     const uint32_t key[2] = {(uint32_t)r->key, (uint32_t)(r->key >> 32)};
     rng_block(out, counter, key);
 }
@@ -83,7 +84,8 @@ VECTOR_CLONES static void fill_lanes(uint32_t *restrict out, uint64_t block, uin
 void rng_fill(uint32_t *out, size_t n, const struct rng *r, uint64_t first) {
     CHECK(first % 4 == 0, "rng_fill: first %llu is not a multiple of 4", (unsigned long long)first);
     size_t done = 0;
-    for (; n - done >= 4 * LANES; done += 4 * LANES) fill_lanes(out + done, (first + done) / 4, r->row, r->key);
+    for (; n - done >= 4 * LANES; done += 4 * LANES)
+        fill_lanes(out + done, (first + done) / 4, r->row, r->key);
     struct rng rest = {.key = r->key, .row = r->row, .next = first + done};
     for (; done < n; done++) out[done] = rng_u32(&rest);
 }

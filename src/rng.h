@@ -1,9 +1,9 @@
-// Random numbers from a counter-based generator: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
-// easy as 1, 2, 3", section 3.3). The n-th number of a stream is a pure function of (key, row, n), so threads, ranks
-// and resumed runs draw the same numbers without sharing any state.
+// Random numbers from a counter-based generator: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers:
+// as easy as 1, 2, 3", section 3.3). The n-th number of a stream is a pure function of (key, row, n), so
+// threads, ranks and resumed runs draw the same numbers without sharing any state.
 //
-// One stream per purpose (init, shuffle, rounding, dropout ...), split from the run's seed; `row` is the position in
-// the run (a step, an epoch, a sample), n the position in the row.
+// One stream per purpose (init, shuffle, rounding, dropout ...), split from the run's seed; `row` is the
+// position in the run (a step, an epoch, a sample), n the position in the row.
 #ifndef TALLY_SRC_RNG_H
 #define TALLY_SRC_RNG_H
 
@@ -30,8 +30,8 @@ double rng_uniform(struct rng *r);
 // Uniform in 0 .. n-1 without bias; n >= 1.
 uint32_t rng_below(struct rng *r, uint32_t n);
 
-// out[i] = number first+i of the stream's row, i < n: the same numbers rng_u32 gives, in bulk. `first` must be a
-// multiple of 4. r->next is neither read nor moved.
+// out[i] = number first+i of the stream's row, i < n: the same numbers rng_u32 gives, in bulk. `first` must
+// be a multiple of 4. r->next is neither read nor moved.
 void rng_fill(uint32_t *out, size_t n, const struct rng *r, uint64_t first);
 
 // A random permutation of 0 .. n-1 (Fisher-Yates).

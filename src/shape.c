@@ -19,7 +19,8 @@ struct shape shape_3(int a, int b, int c) {
 size_t shape_size(struct shape s) {
     size_t size = 1;
     for (int i = 0; i < s.rank; i++)
-        CHECK(s.dim[i] >= 1 && size_mul(&size, size, (size_t)s.dim[i]), "shape: dimension %d is %d", i, s.dim[i]);
+        CHECK(s.dim[i] >= 1 && size_mul(&size, size, (size_t)s.dim[i]), "shape: dimension %d is %d", i,
+              s.dim[i]);
     return size;
 }
 

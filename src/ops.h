@@ -1,0 +1,31 @@
+// The operations: prototypes and the registry, both from ops.def.
+//
+// To add one: a line in ops.def and a file src/ops/<name>.c that ends with `const struct op <name>_op`. Its
+// `example` is the gradient test: tests run over the registry, so an op without one does not pass.
+#ifndef TALLY_SRC_OPS_H
+#define TALLY_SRC_OPS_H
+
+#include "src/tape.h"
+
+struct op {
+    const char *name;
+    // Adds to the gradient of each input that has one, from y->grad.
+    void (*backward)(struct tape *t, struct tensor *y);
+    // For the gradient check: the shapes of the op's differentiable inputs (rank 0 ends the list unless
+    // first), and the op applied to them.
+    struct shape example_input[OP_INPUTS];
+    int example_inputs;
+    struct tensor *(*example)(struct tape *t, struct tensor **x);
+};
+
+#define OP(name, arguments, help)       \
+    struct tensor *op_##name arguments; \
+    extern const struct op name##_op;
+#include "src/ops.def"
+#undef OP
+
+// The registry, NULL-terminated, and one line of help for each.
+extern const struct op *const ops[];
+extern const char *const ops_help[];
+
+#endif

@@ -1,0 +1,47 @@
+// linear: y (B, out) = x (B, in) · weightᵀ + bias; weight (out, in), bias (out) or NULL.
+// dx = dy · weight;  dweight = dyᵀ · x;  dbias = the sum of dy's rows.
+#include <string.h>
+
+#include "src/blas.h"
+#include "src/ops.h"
+
+struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight, struct tensor *bias) {
+    char left[SHAPE_TEXT], right[SHAPE_TEXT];
+    CHECK(x->shape.rank == 2 && weight->shape.rank == 2 && x->shape.dim[1] == weight->shape.dim[1],
+          "linear: x %s by weight %s", shape_text(left, x->shape), shape_text(right, weight->shape));
+    int rows = x->shape.dim[0], in = x->shape.dim[1], out = weight->shape.dim[0];
+    CHECK(!bias || (bias->shape.rank == 1 && bias->shape.dim[0] == out), "linear: bias %s for %d outputs",
+          bias ? shape_text(left, bias->shape) : "", out);
+    struct tensor *y = tape_push(t, &linear_op, shape_2(rows, out), x, weight, bias);
+    if (bias)
+        for (int i = 0; i < rows; i++)
+            memcpy(y->value + (size_t)i * (size_t)out, bias->value, (size_t)out * sizeof(real));
+    blas_gemm(y->value, out, rows, out, in, (struct matrix){x->value, in, false},
+              (struct matrix){weight->value, in, true}, bias ? 1 : 0);
+    return y;
+}
+
+static void linear_backward(struct tape *t, struct tensor *y) {
+    (void)t;
+    struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
+    int rows = x->shape.dim[0], in = x->shape.dim[1], out = weight->shape.dim[0];
+    if (x->grad)
+        blas_gemm(x->grad, in, rows, in, out, (struct matrix){y->grad, out, false},
+                  (struct matrix){weight->value, in, false}, 1);
+    if (weight->grad)
+        blas_gemm(weight->grad, in, out, in, rows, (struct matrix){y->grad, out, true},
+                  (struct matrix){x->value, in, false}, 1);
+    if (bias && bias->grad)
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < out; j++) bias->grad[j] += y->grad[(size_t)i * (size_t)out + (size_t)j];
+}
+
+static struct tensor *linear_example(struct tape *t, struct tensor **x) {
+    return op_linear(t, x[0], x[1], x[2]);
+}
+
+const struct op linear_op = {.name = "linear",
+                             .backward = linear_backward,
+                             .example = linear_example,
+                             .example_input = {{2, {3, 4}}, {2, {5, 4}}, {1, {5}}},
+                             .example_inputs = 3};

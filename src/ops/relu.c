@@ -1,0 +1,25 @@
+// relu: y = max(x, 0), element by element. dx = dy where y > 0, else 0 (also at x = 0, as is usual).
+#include "src/ops.h"
+
+struct tensor *op_relu(struct tape *t, struct tensor *x) {
+    struct tensor *y = tape_push(t, &relu_op, x->shape, x, NULL, NULL);
+    for (size_t i = 0; i < y->size; i++) y->value[i] = x->value[i] > 0 ? x->value[i] : 0;
+    return y;
+}
+
+static void relu_backward(struct tape *t, struct tensor *y) {
+    (void)t;
+    real *restrict dx = y->input[0]->grad;
+    const real *restrict value = y->value, *restrict dy = y->grad;
+    for (size_t i = 0; i < y->size; i++) dx[i] += value[i] > 0 ? dy[i] : 0;
+}
+
+static struct tensor *relu_example(struct tape *t, struct tensor **x) {
+    return op_relu(t, x[0]);
+}
+
+const struct op relu_op = {.name = "relu",
+                           .backward = relu_backward,
+                           .example = relu_example,
+                           .example_input = {{2, {3, 5}}},
+                           .example_inputs = 1};

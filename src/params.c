@@ -1,0 +1,162 @@
+// All trainable numbers. Contracts in params.h.
+#include "src/params.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/parallel.h"
+
+enum { REDUCE_CHUNK = 1 << 14 };
+
+struct params *params_new(void) {
+    return mem_new(1, sizeof(struct params));
+}
+
+void params_free(struct params *ps) {
+    if (!ps) return;
+    for (int i = 0; i < ps->count; i++) {
+        mem_free(ps->list[i].counter);
+        mem_free(ps->list[i].alive);
+    }
+    for (int i = 0; i < ps->shards; i++) mem_free(ps->grads[i]);
+    mem_free(ps->grads);
+    mem_free(ps->values);
+    mem_free(ps->list);
+    mem_free(ps);
+}
+
+int params_add(struct params *ps, const char *name, struct shape shape, double bound, double initial) {
+    CHECK(!ps->values, "params_add(%s) after params_alloc", name);
+    struct param *list = mem_new((size_t)ps->count + 1, sizeof *list);
+    if (ps->count) memcpy(list, ps->list, (size_t)ps->count * sizeof *list);
+    mem_free(ps->list);
+    ps->list = list;
+    struct param *p = &list[ps->count];
+    CHECK(strlen(name) < sizeof p->name, "params_add: the name %s is too long", name);
+    strcpy(p->name, name);
+    p->shape = shape;
+    p->size = shape_size(shape);
+    p->offset = ps->size;
+    p->bound = bound;
+    p->initial = initial;
+    ps->size += p->size;
+    return ps->count++;
+}
+
+void params_alloc(struct params *ps, int shards, uint64_t seed) {
+    ps->shards = shards;
+    ps->values = mem_new(ps->size, sizeof(real));
+    ps->grads = mem_new((size_t)shards, sizeof *ps->grads);
+    for (int i = 0; i < shards; i++) ps->grads[i] = mem_new(ps->size, sizeof(real));
+    for (int i = 0; i < ps->count; i++) {
+        struct param *p = &ps->list[i];
+        p->value = ps->values + p->offset;
+        char purpose[PARAM_NAME + 8];
+        snprintf(purpose, sizeof purpose, "init %s", p->name);
+        struct rng r = rng_stream(seed, purpose);
+        for (size_t j = 0; j < p->size; j++)
+            p->value[j] = (real)(p->bound > 0 ? p->bound * (2 * rng_uniform(&r) - 1) : p->initial);
+    }
+}
+
+real *params_grad(const struct params *ps, int shard, int param) {
+    return ps->grads[shard] + ps->list[param].offset;
+}
+
+void params_zero_grad(struct params *ps, int shard) {
+    memset(ps->grads[shard], 0, ps->size * sizeof(real));
+}
+
+static void reduce_chunk(void *context, int chunk) {
+    const struct params *ps = context;
+    size_t first = (size_t)chunk * REDUCE_CHUNK,
+           end = first + REDUCE_CHUNK < ps->size ? first + REDUCE_CHUNK : ps->size;
+    real *restrict sum = ps->grads[0];
+    for (int shard = 1; shard < ps->shards; shard++) {
+        const real *restrict part = ps->grads[shard];
+        for (size_t i = first; i < end; i++) sum[i] += part[i];
+    }
+}
+
+void params_reduce(struct params *ps, int threads) {
+    if (ps->shards > 1)
+        parallel_for(threads, (int)((ps->size + REDUCE_CHUNK - 1) / REDUCE_CHUNK), reduce_chunk, ps);
+}
+
+bool param_is_weight(const struct param *p) {
+    return p->shape.rank >= 2;
+}
+
+int32_t param_counter(const struct param *p, size_t i) {
+    switch (number_bytes(&p->number)) {
+    case 1:
+        return ((const int8_t *)p->counter)[i];
+    case 2:
+        return ((const int16_t *)p->counter)[i];
+    default:
+        return ((const int32_t *)p->counter)[i];
+    }
+}
+
+void param_set_counter(struct param *p, size_t i, int32_t c) {
+    switch (number_bytes(&p->number)) {
+    case 1:
+        ((int8_t *)p->counter)[i] = (int8_t)c;
+        break;
+    case 2:
+        ((int16_t *)p->counter)[i] = (int16_t)c;
+        break;
+    default:
+        ((int32_t *)p->counter)[i] = c;
+    }
+    p->value[i] = (real)(p->scale * number_value(&p->number, c));
+}
+
+void param_count_alloc(struct param *p, struct number number, double scale) {
+    CHECK(!p->counted, "%s has counters already", p->name);
+    p->counted = true;
+    p->number = number;
+    p->scale = scale;
+    p->counter = mem_new(p->size, (size_t)number_bytes(&number));
+}
+
+void param_count(struct param *p, struct number number) {
+    double largest = 0;
+    for (size_t i = 0; i < p->size; i++) largest = fmax(largest, fabs((double)p->value[i]));
+    double scale = largest > 0 ? largest / number_value(&number, number.unit) : 1;
+    param_count_alloc(p, number, scale);
+    for (size_t i = 0; i < p->size; i++)
+        param_set_counter(p, i, number_nearest(&number, (double)p->value[i] / scale));
+}
+
+void param_refresh(struct param *p) {
+    for (size_t i = 0; i < p->size; i++) param_set_counter(p, i, param_counter(p, i));
+}
+
+void param_freeze(struct param *p) {
+    if (!p->alive) p->alive = mem_new(p->size, 1);
+    for (size_t i = 0; i < p->size; i++) p->alive[i] = p->value[i] != 0;
+}
+
+void param_bury(struct param *p) {
+    if (!p->alive) return;
+    for (size_t i = 0; i < p->size; i++) p->value[i] = p->alive[i] ? p->value[i] : 0;
+    if (!p->counted) return;
+    int bytes = number_bytes(&p->number);
+    int8_t *c1 = p->counter;
+    int16_t *c2 = p->counter;
+    int32_t *c4 = p->counter;
+    if (bytes == 1)
+        for (size_t i = 0; i < p->size; i++) c1[i] = p->alive[i] ? c1[i] : 0;
+    else if (bytes == 2)
+        for (size_t i = 0; i < p->size; i++) c2[i] = p->alive[i] ? c2[i] : 0;
+    else
+        for (size_t i = 0; i < p->size; i++) c4[i] = p->alive[i] ? c4[i] : 0;
+}
+
+size_t param_nonzero(const struct param *p) {
+    size_t count = 0;
+    for (size_t i = 0; i < p->size; i++) count += p->value[i] != 0;
+    return count;
+}

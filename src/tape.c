@@ -1,0 +1,82 @@
+// Tensors and the tape. Contracts in tape.h.
+#include "src/tape.h"
+
+#include <string.h>
+
+#include "src/ops.h"
+
+struct tape *tape_new(struct params *params, int shard) {
+    struct tape *t = mem_new(1, sizeof *t);
+    t->arena = arena_new();
+    t->params = params;
+    t->shard = shard;
+    return t;
+}
+
+void tape_free(struct tape *t) {
+    if (!t) return;
+    arena_free(t->arena);
+    mem_free(t);
+}
+
+void tape_reset(struct tape *t, bool training) {
+    arena_reset(t->arena);
+    t->newest = NULL;
+    t->training = t->recording = training;
+}
+
+static struct tensor *tensor_add(struct tape *t, struct shape shape) {
+    struct tensor *x = arena_alloc(t->arena, 1, sizeof *x);
+    *x = (struct tensor){.shape = shape, .size = shape_size(shape), .older = t->newest};
+    t->newest = x;
+    return x;
+}
+
+static real *zeros(struct tape *t, size_t size) {
+    return memset(arena_alloc(t->arena, size, sizeof(real)), 0, size * sizeof(real));
+}
+
+struct tensor *tape_input(struct tape *t, struct shape shape, real *value) {
+    struct tensor *x = tensor_add(t, shape);
+    x->value = value;
+    return x;
+}
+
+struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad) {
+    struct tensor *x = tensor_add(t, shape);
+    x->value = arena_alloc(t->arena, x->size, sizeof(real));
+    if (with_grad) x->grad = zeros(t, x->size);
+    return x;
+}
+
+struct tensor *tape_param(struct tape *t, int param) {
+    const struct param *p = &t->params->list[param];
+    struct tensor *x = tape_input(t, p->shape, p->value);
+    if (t->recording) x->grad = params_grad(t->params, t->shard, param);
+    return x;
+}
+
+struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape, struct tensor *a,
+                         struct tensor *b, struct tensor *c) {
+    bool with_grad = t->recording && ((a && a->grad) || (b && b->grad) || (c && c->grad));
+    struct tensor *y = tape_leaf(t, shape, with_grad);
+    y->op = op;
+    y->input[0] = a, y->input[1] = b, y->input[2] = c;
+    return y;
+}
+
+struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x) {
+    struct tensor *y = tape_input(t, shape, x->value);
+    if (t->recording && x->grad) y->grad = zeros(t, y->size);
+    y->op = op;
+    y->input[0] = x;
+    return y;
+}
+
+void tape_backward(struct tape *t, struct tensor *loss, real seed) {
+    CHECK(loss->size == 1, "backward from a tensor of %zu values", loss->size);
+    if (!loss->grad) return;
+    loss->grad[0] += seed;
+    for (struct tensor *y = t->newest; y; y = y->older)
+        if (y->op && y->grad) y->op->backward(t, y);
+}

@@ -1,0 +1,68 @@
+// Tensors and the tape: define by run, walk back.
+//
+// An op computes at once and pushes its result on the tape. The order of creation is a topological order, so
+// backward is one loop from the newest tensor to the oldest. All of it lives in the tape's arena until the
+// next tape_reset: nobody frees a tensor.
+//
+// A step's batch is cut into shards; each shard has its own tape, so that threads share only the parameters'
+// values.
+#ifndef TALLY_SRC_TAPE_H
+#define TALLY_SRC_TAPE_H
+
+#include "src/arena.h"
+#include "src/params.h"
+#include "src/rng.h"
+#include "src/shape.h"
+
+enum { OP_INPUTS = 3 };
+
+struct op;
+
+struct tensor {
+    struct shape shape;
+    size_t size;
+    real *value;         // [size]
+    real *grad;          // [size], NULL when nothing asks for it; gradients are added, never assigned
+    const struct op *op; // NULL for a leaf
+    struct tensor *input[OP_INPUTS]; // the op's tensors
+    void *saved;                     // what the op's backward needs besides, in the arena
+    struct tensor *older;            // the tape: newest first
+};
+
+struct tape {
+    struct arena *arena;
+    struct params *params; // may be NULL in tests
+    struct tensor *newest;
+    int shard;          // whose gradients tape_param adds to
+    bool training;      // dropout drops
+    bool recording;     // gradients will be asked for
+    struct rng dropout; // position in the step's dropout stream
+};
+
+struct tape *tape_new(struct params *params, int shard);
+void tape_free(struct tape *t);
+
+// Forgets every tensor and starts the next step. `training` also turns recording on.
+void tape_reset(struct tape *t, bool training);
+
+// A leaf without gradient around the caller's numbers, which must outlive the step.
+struct tensor *tape_input(struct tape *t, struct shape shape, real *value);
+
+// A leaf with unfilled values of its own; with a zeroed gradient where asked.
+struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad);
+
+// A parameter as a leaf; its gradient is the shard's part of the parameters' gradient block.
+struct tensor *tape_param(struct tape *t, int param);
+
+// The result of an op: unfilled values, and a zeroed gradient when recording and an input has one.
+// Unused inputs are NULL.
+struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape, struct tensor *a,
+                         struct tensor *b, struct tensor *c);
+
+// The result of an op that shows x's own values in another shape.
+struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x);
+
+// Adds seed · d(loss)/d(leaf) to the gradient of every leaf that has one. `loss` is a scalar of this tape.
+void tape_backward(struct tape *t, struct tensor *loss, real seed);
+
+#endif
