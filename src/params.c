@@ -139,20 +139,21 @@ void param_freeze(struct param *p) {
     for (size_t i = 0; i < p->size; i++) p->alive[i] = p->value[i] != 0;
 }
 
-void param_bury(struct param *p) {
+void param_bury(struct param *p, size_t first, size_t end) {
     if (!p->alive) return;
-    for (size_t i = 0; i < p->size; i++) p->value[i] = p->alive[i] ? p->value[i] : 0;
+    const uint8_t *alive = p->alive;
+    for (size_t i = first; i < end; i++) p->value[i] = alive[i] ? p->value[i] : 0;
     if (!p->counted) return;
     int bytes = number_bytes(&p->number);
     int8_t *c1 = p->counter;
     int16_t *c2 = p->counter;
     int32_t *c4 = p->counter;
     if (bytes == 1)
-        for (size_t i = 0; i < p->size; i++) c1[i] = p->alive[i] ? c1[i] : 0;
+        for (size_t i = first; i < end; i++) c1[i] = alive[i] ? c1[i] : 0;
     else if (bytes == 2)
-        for (size_t i = 0; i < p->size; i++) c2[i] = p->alive[i] ? c2[i] : 0;
+        for (size_t i = first; i < end; i++) c2[i] = alive[i] ? c2[i] : 0;
     else
-        for (size_t i = 0; i < p->size; i++) c4[i] = p->alive[i] ? c4[i] : 0;
+        for (size_t i = first; i < end; i++) c4[i] = alive[i] ? c4[i] : 0;
 }
 
 size_t param_nonzero(const struct param *p) {

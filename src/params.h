@@ -75,8 +75,8 @@ void param_refresh(struct param *p);
 // Marks the weights that are zero now as dead: they stay zero from here on.
 void param_freeze(struct param *p);
 
-// Puts dead weights (and counters) back to zero.
-void param_bury(struct param *p);
+// Puts the dead among weights first .. end-1 (and their counters) back to zero.
+void param_bury(struct param *p, size_t first, size_t end);
 
 size_t param_nonzero(const struct param *p);
 

@@ -1,0 +1,65 @@
+// linear: y = x · weightᵀ + bias, weight (out, in), bias (out).
+//
+// Initial weights are uniform in -b .. b: kaiming b = sqrt(6 / in) (He et al. 2015, eq. 10, for relu),
+// xavier b = sqrt(6 / (in + out)) (Glorot and Bengio 2010, eq. 16), lecun b = sqrt(3 / in) (LeCun et al.
+// 1998, sec. 4.6), pytorch b = sqrt(1 / in) (what torch.nn.Linear does). The bias starts at 0.
+#include <math.h>
+
+#include "layers/model.h"
+
+struct linear {
+    int64_t out;
+    bool bias;
+    int init;
+};
+
+enum { WEIGHT, BIAS };
+enum { KAIMING, XAVIER, LECUN, PYTORCH };
+
+static const struct field fields[] = {
+    {"out", FIELD_INT, offsetof(struct linear, out), 0, 1, 1 << 20, NULL,
+     "outputs per sample; must be given"},
+    {"bias", FIELD_BOOL, offsetof(struct linear, bias), 1, 0, 1, NULL, "adds a bias"},
+    {"init", FIELD_CHOICE, offsetof(struct linear, init), KAIMING, 0, 0, "kaiming|xavier|lecun|pytorch",
+     "initial weights"},
+    FIELD_END};
+
+static double init_bound(int init, int in, int out) {
+    switch (init) {
+    case XAVIER:
+        return sqrt(6.0 / ((double)in + out));
+    case LECUN:
+        return sqrt(3.0 / in);
+    case PYTORCH:
+        return sqrt(1.0 / in);
+    default:
+        return sqrt(6.0 / in);
+    }
+}
+
+static int linear_build(struct layer *l, struct params *ps, struct err *e) {
+    const struct linear *config = l->config;
+    char text[SHAPE_TEXT];
+    if (config->out == 0) return err_set(e, "%s.out: must be given", l->path);
+    if (l->in.rank != 1)
+        return err_set(e, "%s: wants samples of one dimension, gets %s; put \"flatten\" before it", l->path,
+                       shape_text(text, l->in));
+    int in = l->in.dim[0], out = (int)config->out;
+    l->out = shape_1(out);
+    l->param[WEIGHT] =
+        layer_add_param(l, ps, "weight", shape_2(out, in), init_bound(config->init, in, out), 0);
+    l->param[BIAS] = config->bias ? layer_add_param(l, ps, "bias", shape_1(out), 0, 0) : -1;
+    return 0;
+}
+
+static struct tensor *linear_forward(const struct layer *l, struct tape *t, struct tensor *x) {
+    struct tensor *bias = l->param[BIAS] >= 0 ? tape_param(t, l->param[BIAS]) : NULL;
+    return op_linear(t, x, tape_param(t, l->param[WEIGHT]), bias);
+}
+
+const struct layer_type linear_layer = {.name = "linear",
+                                        .help = "x * weight transposed + bias",
+                                        .fields = fields,
+                                        .config_size = sizeof(struct linear),
+                                        .build = linear_build,
+                                        .forward = linear_forward};

@@ -1,0 +1,116 @@
+// Building and running a list of layers. Contracts in model.h.
+#include "layers/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LAYER(name) extern const struct layer_type name##_layer;
+#include "layers/layer.def"
+#undef LAYER
+
+const struct layer_type *const layer_types[] = {
+#define LAYER(name) &name##_layer,
+#include "layers/layer.def"
+#undef LAYER
+    NULL};
+
+enum { TYPES = sizeof layer_types / sizeof *layer_types, LAYERS_LIMIT = 1000, PARAMS_LIMIT = 1 << 30 };
+
+const struct field layer_no_fields[] = {FIELD_END};
+
+static const struct layer_type *type_find(const char *name, const char *path, struct err *e) {
+    const char *known[TYPES] = {NULL};
+    for (int i = 0; layer_types[i]; i++) {
+        if (strcmp(layer_types[i]->name, name) == 0) return layer_types[i];
+        known[i] = layer_types[i]->name;
+    }
+    json_unknown(path, "layer", name, known, e);
+    return NULL;
+}
+
+static int layer_build(struct model *m, const struct json *node, const char *path, struct params *ps,
+                       struct err *e) {
+    struct layer *l = &m->layers[m->count];
+    const char *name;
+    const struct json *options;
+    if (json_read_named(&name, &options, node, path, e) != 0) return -1;
+    const struct layer_type *type = type_find(name, path, e);
+    if (!type) return -1;
+    l->type = type;
+    l->config = mem_new(1, type->config_size);
+    int number = 1;
+    for (int i = 0; i < m->count; i++) number += m->layers[i].type == type;
+    m->count++;
+    snprintf(l->name, sizeof l->name, "%s%d", type->name, number);
+    json_path(l->path, path, name, 0);
+    if (fields_read(l->config, type->fields, options, l->path, e) != 0) return -1;
+    l->in = m->out;
+    if (type->build(l, ps, e) != 0) return -1;
+    m->out = l->out;
+    return 0;
+}
+
+struct model *model_new(const struct json *list, const char *path, struct shape in, struct params *ps,
+                        struct err *e) {
+    if (!list || json_type(list) != JSON_ARRAY || json_count(list) == 0) {
+        err_set(e, "%s: wanted a list of layers, such as [\"flatten\", {\"linear\": {\"out\": 10}}]", path);
+        return NULL;
+    }
+    if (json_count(list) > LAYERS_LIMIT) {
+        err_set(e, "%s: %d layers, at most %d", path, json_count(list), LAYERS_LIMIT);
+        return NULL;
+    }
+    struct model *m = mem_new(1, sizeof *m);
+    m->layers = mem_new((size_t)json_count(list), sizeof *m->layers);
+    m->in = m->out = in;
+    for (int i = 0; i < json_count(list); i++) {
+        char item_path[JSON_PATH];
+        json_path(item_path, path, NULL, i);
+        if (layer_build(m, json_item(list, i), item_path, ps, e) != 0) {
+            model_free(m);
+            return NULL;
+        }
+        if (ps->size > PARAMS_LIMIT) {
+            err_set(e, "%s: the model has %zu parameters here, at most %d", item_path, ps->size, PARAMS_LIMIT);
+            model_free(m);
+            return NULL;
+        }
+    }
+    return m;
+}
+
+void model_free(struct model *m) {
+    if (!m) return;
+    for (int i = 0; i < m->count; i++) mem_free(m->layers[i].config);
+    mem_free(m->layers);
+    mem_free(m);
+}
+
+struct tensor *model_forward(const struct model *m, struct tape *t, struct tensor *x) {
+    for (int i = 0; i < m->count; i++) x = m->layers[i].type->forward(&m->layers[i], t, x);
+    return x;
+}
+
+struct json *model_write_new(const struct model *m) {
+    struct json *list = json_array_new();
+    for (int i = 0; i < m->count; i++) {
+        const struct layer *l = &m->layers[i];
+        struct json *item = json_object_new();
+        json_add(item, l->type->name, fields_write_new(l->config, l->type->fields));
+        json_add(list, NULL, item);
+    }
+    return list;
+}
+
+int layer_add_param(struct layer *l, struct params *ps, const char *what, struct shape shape, double bound,
+                    double initial) {
+    char name[PARAM_NAME];
+    snprintf(name, sizeof name, "%s.%s", l->name, what);
+    return params_add(ps, name, shape, bound, initial);
+}
+
+int layer_build_elementwise(struct layer *l, struct params *ps, struct err *e) {
+    (void)ps, (void)e;
+    l->out = l->in;
+    return 0;
+}

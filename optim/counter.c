@@ -1,0 +1,303 @@
+// counter: the weight is s · f(c); training moves the integer c up and down. One step, per weight:
+//   u = direction of the gradient g:
+//       sign           sign(g)
+//       momentum-sign  sign(m)                            m = momentum · m + (1 - momentum) g
+//       adam           m' / (sqrt(v') + eps)              m', v' as in Adam, bias corrected
+//       tensor         m' / rms'                          rms: of g over the whole tensor and the last steps,
+//       one number chain          m' · f'(c) · s / k², k = max|w0|^(1/p) / unit, p the power of the map (1
+//       where it is none):
+//                      plain gradient descent on the parameter that f maps, "powerpropagation" (Schwarz et
+//                      al. 2021, eq. 2) for square and power; here `rate` is its learning rate and is not
+//                      multiplied by unit
+//   x = c - rate · unit · u                               the target, a real number
+//   x = sign(x) · max(|x| - rate · unit · leak, 0)        counts drain towards zero: what makes exact zeros
+//   c = clamp(round(x), -limit, limit)                    stochastic: floor(x + uniform); or nearest
+//   w = s · f(c)
+// Except for chain the gradient is not multiplied by f'(c): a counter at zero still moves, so dead weights
+// can come back. With momentum 0, sign, tensor and chain keep no state per weight but the counter itself.
+//
+// The rounding is computed on the move, x - c, so that small moves of large counters are not lost in float.
+// Slots: m (unless momentum is 0 or unused), v (adam), rms (tensor; one number per tensor).
+#include <math.h>
+
+#include "optim/optim.h"
+
+enum direction { SIGN, MOMENTUM_SIGN, ADAM, TENSOR, CHAIN };
+enum rounding { STOCHASTIC, NEAREST };
+
+struct counter {
+    int map, direction, rounding;
+    int64_t bits, unit;
+    double parameter, rate, leak, momentum, beta2, eps;
+};
+
+static const struct field fields[] = {
+    {"map", FIELD_CHOICE, offsetof(struct counter, map), NUMBER_SQUARE, 0, 0, "linear|square|power|exp|pow2",
+     "number system: what a counter means"},
+    {"parameter", FIELD_REAL, offsetof(struct counter, parameter), 0, 0, 1e6, NULL,
+     "of the number system: p of power, steepness of exp, q of pow2; 0: its default"},
+    {"bits", FIELD_INT, offsetof(struct counter, bits), 16, 8, 32, NULL, "of a counter: 8, 12, 16 or 32"},
+    {"unit", FIELD_INT, offsetof(struct counter, unit), 0, 0, 1 << 30, NULL,
+     "counts of the largest initial weight; 0: 32, 256, 1024, 2^20 by bits"},
+    {"rate", FIELD_REAL, offsetof(struct counter, rate), 0.01, 0, 1e3, NULL, "step, in units"},
+    {"leak", FIELD_REAL, offsetof(struct counter, leak), 0, 0, 1e3, NULL,
+     "drain towards zero, as a share of a step"},
+    {"direction", FIELD_CHOICE, offsetof(struct counter, direction), ADAM, 0, 0,
+     "sign|momentum-sign|adam|tensor|chain", "what of the gradient moves a counter"},
+    {"momentum", FIELD_REAL, offsetof(struct counter, momentum), 0.9, 0, 0.9999, NULL,
+     "0: none, and no slot"},
+    {"beta2", FIELD_REAL, offsetof(struct counter, beta2), 0.999, 0, 0.999999, NULL,
+     "decay of the mean square (adam, tensor)"},
+    {"eps", FIELD_REAL, offsetof(struct counter, eps), 1e-8, 0, 1, NULL, "keeps the division finite (adam)"},
+    {"rounding", FIELD_CHOICE, offsetof(struct counter, rounding), STOCHASTIC, 0, 0, "stochastic|nearest",
+     "of the target to a counter"},
+    FIELD_END};
+
+enum { BLOCK = 256, TABLE_LIMIT = 1 << 15 };
+
+// What build adds to the options.
+struct own {
+    int m, v, rms;     // slots, -1: none
+    double *f, *slope; // tables over 0 .. limit, for maps that are costly to compute; NULL: compute
+};
+
+// One block on its way through a step; everything here is in registers or the first cache.
+struct block {
+    size_t count;
+    real u[BLOCK];    // direction
+    int32_t c[BLOCK]; // counter
+    uint32_t bits[BLOCK];
+};
+
+// --- build
+// ------------------------------------------------------------------------------------------------------
+
+static void tables_make(struct own *own, const struct number *number, bool with_slope) {
+    bool cheap = number->kind == NUMBER_LINEAR || number->kind == NUMBER_SQUARE;
+    if (number->limit >= TABLE_LIMIT) return;
+    size_t size = (size_t)number->limit + 1;
+    own->f = cheap ? NULL : mem_new(size, sizeof *own->f);
+    own->slope = with_slope ? mem_new(size, sizeof *own->slope) : NULL;
+    for (size_t c = 0; c < size; c++) {
+        if (own->f) own->f[c] = number_value(number, (int32_t)c);
+        if (own->slope) own->slope[c] = number_slope(number, (int32_t)c);
+    }
+}
+
+static int counter_build(struct stage *s, uint64_t seed, struct err *e) {
+    const struct counter *config = s->config;
+    int bits = (int)config->bits;
+    if (bits != 8 && bits != 12 && bits != 16 && bits != 32)
+        return err_set(e, "%s.bits: %d is not 8, 12, 16 or 32", s->path, bits);
+    if (config->unit > (INT64_C(1) << (bits - 1)) - 1)
+        return err_set(e, "%s.unit: %d does not fit %d bits", s->path, (int)config->unit, bits);
+    struct number number =
+        number_make((enum number_kind)config->map, bits, config->parameter, (int32_t)config->unit);
+    struct own *own = s->own = mem_new(1, sizeof *own);
+    for (int i = 0; i < s->count; i++) {
+        struct param *p = &s->params->list[s->param[i]];
+        if (p->bound == 0)
+            return err_set(
+                e, "%s: %s starts at one value, which gives counters no unit; use another stage for it",
+                s->path, p->name);
+        param_count(p, number);
+    }
+    bool averages = config->momentum > 0 && config->direction != SIGN;
+    own->m = averages ? stage_add_slot(s, "m", true) : -1;
+    own->v = config->direction == ADAM ? stage_add_slot(s, "v", true) : -1;
+    own->rms = config->direction == TENSOR ? stage_add_slot(s, "rms", false) : -1;
+    tables_make(own, &number, config->direction == CHAIN);
+    if (config->rounding == STOCHASTIC) stage_add_rounding(s, seed);
+    return 0;
+}
+
+static void counter_free(struct stage *s) {
+    struct own *own = s->own;
+    if (!own) return;
+    mem_free(own->f);
+    mem_free(own->slope);
+}
+
+// --- direction
+// --------------------------------------------------------------------------------------------------
+
+static void counter_prepare(struct stage *s, const struct step *step) {
+    const struct counter *config = s->config;
+    const struct own *own = s->own;
+    if (own->rms < 0) return;
+    for (int i = 0; i < s->count; i++) {
+        double mean = stage_grad_squares(s, i, step->threads) / (double)s->params->list[s->param[i]].size;
+        real *square = s->slots[own->rms].value[i];
+        *square = (real)(config->beta2 * (double)*square + (1 - config->beta2) * mean);
+    }
+}
+
+// m = momentum · m + (1 - momentum) g; u = m / correction.
+VECTOR_CLONES static void direction_average(real *restrict u, real *restrict m, const real *restrict g,
+                                            size_t count, real momentum, real rest, real correction) {
+    for (size_t i = 0; i < count; i++) {
+        m[i] = momentum * m[i] + rest * g[i];
+        u[i] = m[i] * correction;
+    }
+}
+
+VECTOR_CLONES static void direction_adam(real *restrict u, real *restrict v, const real *restrict g,
+                                         size_t count, real beta2, real rest, real root, real eps) {
+    for (size_t i = 0; i < count; i++) {
+        v[i] = beta2 * v[i] + rest * g[i] * g[i];
+#ifdef TALLY_DOUBLE
+        u[i] = u[i] / (sqrt(v[i]) * root + eps);
+#else
+        u[i] = u[i] / (sqrtf(v[i]) * root + eps);
+#endif
+    }
+}
+
+static void direction_sign(real *u, size_t count) {
+    for (size_t i = 0; i < count; i++) u[i] = (real)((u[i] > 0) - (u[i] < 0));
+}
+
+// u · f'(c) · s / k², see the head of the file.
+static void direction_chain(const struct stage *s, const struct param *p, struct block *b) {
+    const struct own *own = s->own;
+    const struct number *n = &p->number;
+    double power = n->kind == NUMBER_SQUARE ? 2 : n->kind == NUMBER_POWER ? n->parameter : 1;
+    double k = pow(p->scale * number_value(n, n->unit), 1 / power) / n->unit;
+    double factor = p->scale / (k * k);
+    for (size_t i = 0; i < b->count; i++) {
+        int32_t c = b->c[i] < 0 ? -b->c[i] : b->c[i];
+        b->u[i] *= (real)(factor * (own->slope ? own->slope[c] : number_slope(n, c)));
+    }
+}
+
+static void block_direction(const struct stage *s, const struct span *span, size_t at,
+                            const struct step *step, struct block *b) {
+    const struct counter *config = s->config;
+    const struct own *own = s->own;
+    const real *g = span->grad + at;
+    double t = (double)step->number, correction = 1 / (1 - pow(config->momentum, t));
+    if (own->m >= 0)
+        direction_average(b->u, span->slot[own->m] + at, g, b->count, (real)config->momentum,
+                          (real)(1 - config->momentum), (real)correction);
+    else
+        for (size_t i = 0; i < b->count; i++) b->u[i] = g[i];
+    double root = 1 / sqrt(1 - pow(config->beta2, t));
+    switch ((enum direction)config->direction) {
+    case SIGN:
+    case MOMENTUM_SIGN:
+        direction_sign(b->u, b->count);
+        break;
+    case ADAM:
+        direction_adam(b->u, span->slot[own->v] + at, g, b->count, (real)config->beta2,
+                       (real)(1 - config->beta2), (real)root, (real)config->eps);
+        break;
+    case TENSOR: {
+        double rms = sqrt((double)*span->slot[own->rms]) * root;
+        real factor = (real)(rms > 0 ? 1 / rms : 0);
+        for (size_t i = 0; i < b->count; i++) b->u[i] *= factor;
+        break;
+    }
+    case CHAIN:
+        direction_chain(s, span->param, b);
+    }
+}
+
+// --- move
+// -------------------------------------------------------------------------------------------------------
+
+// c = clamp(round(target(c, u))). The move is cut to ±2^30 first, which also makes a NaN gradient harmless
+// here.
+VECTOR_CLONES static void block_move(struct block *b, real rate, real leak, bool stochastic, int32_t limit) {
+    const real far = 0x1p30f;
+    for (size_t i = 0; i < b->count; i++) {
+        int32_t c = b->c[i];
+        real move = -rate * b->u[i], x = (real)c + move;
+        bool drained = x <= leak && x >= -leak;
+        move -= x > 0 ? leak : -leak;
+        move += stochastic ? (real)(b->bits[i] >> 8) * (real)0x1p-24 : (real)0.5;
+        move = move > -far ? move : -far;
+        move = move < far ? move : far;
+        int32_t whole = (int32_t)move;
+        whole -= (real)whole > move; // floor
+        int64_t next = drained ? 0 : (int64_t)c + whole;
+        next = next > limit ? limit : next;
+        b->c[i] = (int32_t)(next < -limit ? -limit : next);
+    }
+}
+
+static void block_load(const struct param *p, size_t at, struct block *b) {
+    int bytes = number_bytes(&p->number);
+    const int8_t *c1 = (const int8_t *)p->counter + at;
+    const int16_t *c2 = (const int16_t *)p->counter + at;
+    const int32_t *c4 = (const int32_t *)p->counter + at;
+    if (bytes == 1)
+        for (size_t i = 0; i < b->count; i++) b->c[i] = c1[i];
+    else if (bytes == 2)
+        for (size_t i = 0; i < b->count; i++) b->c[i] = c2[i];
+    else
+        for (size_t i = 0; i < b->count; i++) b->c[i] = c4[i];
+}
+
+static void block_store(struct param *p, size_t at, const struct block *b) {
+    int bytes = number_bytes(&p->number);
+    int8_t *c1 = (int8_t *)p->counter + at;
+    int16_t *c2 = (int16_t *)p->counter + at;
+    int32_t *c4 = (int32_t *)p->counter + at;
+    if (bytes == 1)
+        for (size_t i = 0; i < b->count; i++) c1[i] = (int8_t)b->c[i];
+    else if (bytes == 2)
+        for (size_t i = 0; i < b->count; i++) c2[i] = (int16_t)b->c[i];
+    else
+        for (size_t i = 0; i < b->count; i++) c4[i] = b->c[i];
+}
+
+// w = s · f(c), to the bit what number_value gives.
+VECTOR_CLONES static void block_value_square(real *restrict w, const struct block *b, double scale) {
+    for (size_t i = 0; i < b->count; i++) w[i] = (real)(scale * ((double)b->c[i] * fabs((double)b->c[i])));
+}
+
+static void block_value(const struct own *own, const struct param *p, size_t at, const struct block *b) {
+    real *w = p->value + at;
+    if (p->number.kind == NUMBER_SQUARE) {
+        block_value_square(w, b, p->scale);
+    } else if (own->f) {
+        for (size_t i = 0; i < b->count; i++) {
+            double f = p->scale * own->f[b->c[i] < 0 ? -b->c[i] : b->c[i]];
+            w[i] = (real)(b->c[i] < 0 ? -f : f);
+        }
+    } else {
+        for (size_t i = 0; i < b->count; i++) w[i] = (real)(p->scale * number_value(&p->number, b->c[i]));
+    }
+}
+
+static void counter_update(const struct stage *s, struct span *span, const struct step *step) {
+    const struct counter *config = s->config;
+    struct param *p = span->param;
+    double rate = config->rate * step->rate * p->number.unit, leak = step->frozen ? 0 : rate * config->leak;
+    if (config->direction == CHAIN) rate = config->rate * step->rate;
+    bool stochastic = config->rounding == STOCHASTIC;
+    struct block b;
+    for (size_t at = span->first; at < span->end; at += BLOCK) {
+        b.count = span->end - at < BLOCK ? span->end - at : BLOCK;
+        block_load(p, at, &b);
+        block_direction(s, span, at, step, &b);
+        if (stochastic) {
+            struct rng row = rng_row(s->rounding[span->index], (uint64_t)step->number);
+            rng_fill(b.bits, b.count, &row, at);
+        }
+        block_move(&b, (real)rate, (real)leak, stochastic, p->number.limit);
+        block_store(p, at, &b);
+        block_value(s->own, p, at, &b);
+    }
+}
+
+const struct stage_type counter_stage = {
+    .name = "counter",
+    .help = "integer counters: the weight is a nonlinear function of its counter",
+    .fields = fields,
+    .config_size = sizeof(struct counter),
+    .moves = true,
+    .build = counter_build,
+    .prepare = counter_prepare,
+    .update = counter_update,
+    .free = counter_free};

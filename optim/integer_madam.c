@@ -1,0 +1,89 @@
+// integer_madam: multiplicative updates on integer exponents (Bernstein et al. 2020, section 4.2 and
+// appendix):
+//   w = sign · w_max · exp(-base_rate · k), k = 0 .. levels-1;  w_max = p_scale · sqrt(mean(w0²)) per tensor
+//   k starts uniform in 0 .. levels-2, the sign is the initial weight's and never changes
+//   v = beta · v + (1 - beta) g²;  n = clip(g / sqrt(v / (1 - beta^t)), ±bound), 0/0 -> 0
+//   k = clip(k + round(factor · n) · sign, 0, levels-1), to the nearest integer, halves to even
+// The counter is c = sign · (k + 1) of the number system `madam`. Slots: v.
+#include <math.h>
+#include <stdio.h>
+
+#include "optim/optim.h"
+
+struct integer_madam {
+    int64_t bits;
+    double base_rate, factor, p_scale, beta, bound;
+};
+
+static const struct field fields[] = {
+    {"bits", FIELD_INT, offsetof(struct integer_madam, bits), 12, 2, 14, NULL,
+     "levels = 2^bits, the sign apart"},
+    {"base_rate", FIELD_REAL, offsetof(struct integer_madam, base_rate), 0, 0, 1, NULL,
+     "relative distance of two levels; 0: 0.001 at 12 bits and more, 0.004 at 10 and 11, 0.01 below"},
+    {"factor", FIELD_REAL, offsetof(struct integer_madam, factor), 10, 0, 1e4, NULL,
+     "levels to move per unit of normalised gradient"},
+    {"p_scale", FIELD_REAL, offsetof(struct integer_madam, p_scale), 3, 1e-6, 1e6, NULL,
+     "largest weight, in root mean squares of the initial tensor"},
+    {"beta", FIELD_REAL, offsetof(struct integer_madam, beta), 0.999, 0, 0.999999, NULL,
+     "decay of the mean square"},
+    {"bound", FIELD_REAL, offsetof(struct integer_madam, bound), 10, 1e-6, 1e6, NULL,
+     "largest normalised gradient"},
+    FIELD_END};
+
+enum { V };
+
+static void param_start(struct param *p, const struct integer_madam *config, uint64_t seed) {
+    double base = config->base_rate, squares = 0;
+    if (base == 0) base = config->bits >= 12 ? 0.001 : config->bits >= 10 ? 0.004 : 0.01;
+    for (size_t i = 0; i < p->size; i++) squares += (double)p->value[i] * (double)p->value[i];
+    struct number number = number_make(NUMBER_MADAM, 16, base, 1);
+    number.limit = 1 << config->bits;
+    param_count_alloc(p, number, config->p_scale * sqrt(squares / (double)p->size));
+    char purpose[PARAM_NAME + 16];
+    snprintf(purpose, sizeof purpose, "levels %s", p->name);
+    struct rng r = rng_stream(seed, purpose);
+    for (size_t i = 0; i < p->size; i++) {
+        int32_t c = 1 + (int32_t)rng_below(&r, (uint32_t)number.limit - 1);
+        param_set_counter(p, i, p->value[i] < 0 ? -c : c);
+    }
+}
+
+static int integer_madam_build(struct stage *s, uint64_t seed, struct err *e) {
+    for (int i = 0; i < s->count; i++) {
+        struct param *p = &s->params->list[s->param[i]];
+        if (p->bound == 0)
+            return err_set(e, "%s: %s starts at one value and has no signs; use another stage for it",
+                           s->path, p->name);
+        param_start(p, s->config, seed);
+    }
+    stage_add_slot(s, "v", true);
+    return 0;
+}
+
+static void integer_madam_update(const struct stage *s, struct span *span, const struct step *step) {
+    const struct integer_madam *config = s->config;
+    struct param *p = span->param;
+    double root = 1 / sqrt(1 - pow(config->beta, (double)step->number)), factor = config->factor * step->rate;
+    real beta = (real)config->beta, rest = (real)(1 - config->beta);
+    real *restrict v = span->slot[V];
+    const real *restrict grad = span->grad;
+    int16_t *counter = p->counter;
+    for (size_t i = span->first; i < span->end; i++) {
+        v[i] = beta * v[i] + rest * grad[i] * grad[i];
+        double n = v[i] > 0 ? (double)grad[i] / (sqrt((double)v[i]) * root) : 0;
+        n = fmax(-config->bound, fmin(config->bound, n));
+        int32_t move = (int32_t)rint(factor * n), sign = counter[i] < 0 ? -1 : 1;
+        if (move == 0) continue;
+        int32_t level = counter[i] * sign + move * sign;
+        level = level < 1 ? 1 : level > p->number.limit ? p->number.limit : level;
+        param_set_counter(p, i, sign * level);
+    }
+}
+
+const struct stage_type integer_madam_stage = {.name = "integer_madam",
+                                               .help = "multiplicative updates on integer exponents",
+                                               .fields = fields,
+                                               .config_size = sizeof(struct integer_madam),
+                                               .moves = true,
+                                               .build = integer_madam_build,
+                                               .update = integer_madam_update};

@@ -1,0 +1,249 @@
+// Building and running the lists of stages. Contracts in optim.h.
+#include "optim/optim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "src/parallel.h"
+
+#define STAGE(name) extern const struct stage_type name##_stage;
+#include "optim/optim.def"
+#undef STAGE
+
+const struct stage_type *const stage_types[] = {
+#define STAGE(name) &name##_stage,
+#include "optim/optim.def"
+#undef STAGE
+    NULL};
+
+enum { TYPES = sizeof stage_types / sizeof *stage_types, SPAN = 1 << 13 };
+
+static const char *const list_names[OPTIM_LISTS] = {"weights", "others"};
+
+// --- stages
+// -----------------------------------------------------------------------------------------------------
+
+static const struct stage_type *type_find(const char *name, const char *path, struct err *e) {
+    const char *known[TYPES] = {NULL};
+    for (int i = 0; stage_types[i]; i++) {
+        if (strcmp(stage_types[i]->name, name) == 0) return stage_types[i];
+        known[i] = stage_types[i]->name;
+    }
+    json_unknown(path, "stage", name, known, e);
+    return NULL;
+}
+
+int stage_add_slot(struct stage *s, const char *name, bool per_weight) {
+    CHECK(s->slot_count < STAGE_SLOTS, "%s: more than %d slots", s->type->name, STAGE_SLOTS);
+    struct slot *slot = &s->slots[s->slot_count];
+    *slot = (struct slot){name, per_weight, mem_new((size_t)s->count, sizeof *slot->value)};
+    for (int i = 0; i < s->count; i++)
+        slot->value[i] = mem_new(per_weight ? s->params->list[s->param[i]].size : 1, sizeof(real));
+    return s->slot_count++;
+}
+
+void stage_add_rounding(struct stage *s, uint64_t seed) {
+    s->rounding = mem_new((size_t)s->count, sizeof *s->rounding);
+    for (int i = 0; i < s->count; i++) {
+        char purpose[PARAM_NAME + 16];
+        snprintf(purpose, sizeof purpose, "rounding %s", s->params->list[s->param[i]].name);
+        s->rounding[i] = rng_stream(seed, purpose);
+    }
+}
+
+// The parameters of the list, cut into spans.
+static void spans_make(struct stage *s) {
+    for (int i = 0; i < s->count; i++)
+        s->span_count += (int)((s->params->list[s->param[i]].size + SPAN - 1) / SPAN);
+    s->spans = mem_new((size_t)s->span_count, sizeof *s->spans);
+    s->partial = mem_new((size_t)s->span_count, sizeof *s->partial);
+    int at = 0;
+    for (int i = 0; i < s->count; i++) {
+        struct param *p = &s->params->list[s->param[i]];
+        for (size_t first = 0; first < p->size; first += SPAN, at++) {
+            struct span *span = &s->spans[at];
+            *span = (struct span){.param = p, .index = i, .first = first};
+            span->end = first + SPAN < p->size ? first + SPAN : p->size;
+            span->grad = params_grad(s->params, 0, s->param[i]);
+            for (int k = 0; k < s->slot_count; k++) span->slot[k] = s->slots[k].value[i];
+        }
+    }
+}
+
+static int stage_build(struct stage *s, const struct json *node, const char *path, int list,
+                       struct params *ps, uint64_t seed, struct err *e) {
+    const char *name;
+    const struct json *options;
+    if (json_read_named(&name, &options, node, path, e) != 0) return -1;
+    if (!(s->type = type_find(name, path, e))) return -1;
+    json_path(s->path, path, name, 0);
+    s->config = mem_new(1, s->type->config_size);
+    if (fields_read(s->config, s->type->fields, options, s->path, e) != 0) return -1;
+    s->params = ps;
+    s->param = mem_new((size_t)ps->count, sizeof *s->param);
+    for (int i = 0; i < ps->count; i++)
+        if (param_is_weight(&ps->list[i]) == (list == OPTIM_WEIGHTS)) s->param[s->count++] = i;
+    if (s->type->build && s->type->build(s, seed, e) != 0) return -1;
+    spans_make(s);
+    return 0;
+}
+
+static void stage_free(struct stage *s) {
+    for (int k = 0; k < s->slot_count; k++) {
+        for (int i = 0; i < s->count; i++) mem_free(s->slots[k].value[i]);
+        mem_free(s->slots[k].value);
+    }
+    if (s->type && s->type->free) s->type->free(s);
+    mem_free(s->config);
+    mem_free(s->param);
+    mem_free(s->spans);
+    mem_free(s->partial);
+    mem_free(s->own);
+    mem_free(s->rounding);
+}
+
+static void squares_span(void *context, int i) {
+    struct stage *s = context;
+    const struct span *span = &s->spans[i];
+    double sum = 0;
+    for (size_t j = span->first; j < span->end; j++) sum += (double)span->grad[j] * (double)span->grad[j];
+    s->partial[i] = sum;
+}
+
+double stage_grad_squares(struct stage *s, int index, int threads) {
+    if (index == 0)
+        parallel_for(threads, s->span_count, squares_span, s); // all parameters at the first question
+    double sum = 0;
+    for (int i = 0; i < s->span_count; i++)
+        if (s->spans[i].index == index) sum += s->partial[i];
+    return sum;
+}
+
+// --- the optimiser
+// ----------------------------------------------------------------------------------------------
+
+static int list_build(struct optim *o, int list, const struct json *node, const char *path, struct err *e) {
+    if (!node || json_type(node) != JSON_ARRAY || json_count(node) == 0 || json_count(node) > STAGES_LIMIT)
+        return err_set(e, "%s: wanted a list of 1 to %d stages, such as [{\"adam\": {\"rate\": 0.001}}]",
+                       path, STAGES_LIMIT);
+    const char *mover = NULL;
+    for (int i = 0; i < json_count(node); i++) {
+        char item_path[JSON_PATH];
+        json_path(item_path, path, NULL, i);
+        struct stage *s = &o->stages[list][o->count[list]++];
+        if (stage_build(s, json_item(node, i), item_path, list, o->params, o->seed, e) != 0) return -1;
+        if (s->type->moves && mover)
+            return err_set(e, "%s: '%s' and '%s' both move the numbers; a list has one such stage", path,
+                           mover, s->type->name);
+        if (mover)
+            return err_set(e, "%s: '%s' comes after '%s', which has used the gradient", item_path,
+                           s->type->name, mover);
+        if (s->type->moves) mover = s->type->name;
+    }
+    if (!mover)
+        return err_set(e, "%s: no stage moves the numbers; add one such as \"counter\" or \"adam\"", path);
+    return 0;
+}
+
+struct optim *optim_new(const struct json *node, const char *path, struct params *ps, uint64_t seed,
+                        struct err *e) {
+    struct description {
+        const struct json *list[OPTIM_LISTS], *schedule, *sparsity;
+    } d;
+    static const struct field fields[] = {
+        {"weights", FIELD_NODE, offsetof(struct description, list[OPTIM_WEIGHTS]), 0, 0, 0, NULL, NULL},
+        {"others", FIELD_NODE, offsetof(struct description, list[OPTIM_OTHERS]), 0, 0, 0, NULL, NULL},
+        {"schedule", FIELD_NODE, offsetof(struct description, schedule), 0, 0, 0, NULL, NULL},
+        {"sparsity", FIELD_NODE, offsetof(struct description, sparsity), 0, 0, 0, NULL, NULL},
+        FIELD_END};
+    if (!node) {
+        err_set(e, "%s: must be given", path);
+        return NULL;
+    }
+    if (fields_read(&d, fields, node, path, e) != 0) return NULL;
+    struct optim *o = mem_new(1, sizeof *o);
+    o->params = ps;
+    o->seed = seed;
+    char inner[JSON_PATH];
+    int result = 0;
+    for (int list = 0; list < OPTIM_LISTS && result == 0; list++) {
+        json_path(inner, path, list_names[list], 0);
+        result = list_build(o, list, d.list[list], inner, e);
+    }
+    json_path(inner, path, "schedule", 0);
+    if (result == 0) result = schedule_read(&o->schedule, d.schedule, inner, e);
+    json_path(inner, path, "sparsity", 0);
+    if (result == 0) result = sparsity_read(&o->sparsity, d.sparsity, inner, ps, e);
+    if (result == 0) return o;
+    optim_free(o);
+    return NULL;
+}
+
+void optim_free(struct optim *o) {
+    if (!o) return;
+    for (int list = 0; list < OPTIM_LISTS; list++)
+        for (int i = 0; i < o->count[list]; i++) stage_free(&o->stages[list][i]);
+    mem_free(o);
+}
+
+struct json *optim_write_new(const struct optim *o) {
+    struct json *node = json_object_new();
+    for (int list = 0; list < OPTIM_LISTS; list++) {
+        struct json *stages = json_array_new();
+        for (int i = 0; i < o->count[list]; i++) {
+            const struct stage *s = &o->stages[list][i];
+            struct json *item = json_object_new();
+            json_add(item, s->type->name, fields_write_new(s->config, s->type->fields));
+            json_add(stages, NULL, item);
+        }
+        json_add(node, list_names[list], stages);
+    }
+    json_add(node, "schedule", schedule_write_new(&o->schedule));
+    json_add(node, "sparsity", fields_write_new(&o->sparsity, sparsity_fields));
+    return node;
+}
+
+void optim_epoch(struct optim *o, int64_t epoch, int64_t epochs) {
+    sparsity_epoch(&o->sparsity, o->params, epoch, epochs);
+}
+
+struct update {
+    const struct stage *stage;
+    const struct step *step;
+};
+
+static void update_span(void *context, int i) {
+    const struct update *u = context;
+    struct span *span = &u->stage->spans[i];
+    u->stage->type->update(u->stage, span, u->step);
+    if (u->stage->type->moves) param_bury(span->param, span->first, span->end);
+}
+
+void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads) {
+    struct step step = {number, schedule_factor(&o->schedule, epoch, epochs), o->sparsity.frozen, threads};
+    for (int list = 0; list < OPTIM_LISTS; list++)
+        for (int i = 0; i < o->count[list]; i++) {
+            struct stage *s = &o->stages[list][i];
+            if (s->type->prepare) s->type->prepare(s, &step);
+            struct update u = {s, &step};
+            parallel_for(threads, s->span_count, update_span, &u);
+        }
+}
+
+double optim_state_bytes(const struct optim *o, int list) {
+    double numbers = 0, bytes = 0;
+    for (int i = 0; i < o->params->count; i++) {
+        const struct param *p = &o->params->list[i];
+        if (param_is_weight(p) != (list == OPTIM_WEIGHTS)) continue;
+        numbers += (double)p->size;
+        bytes += (double)p->size * (p->counted ? number_bytes(&p->number) : (int)sizeof(real));
+    }
+    for (int i = 0; i < o->count[list]; i++) {
+        const struct stage *s = &o->stages[list][i];
+        for (int k = 0; k < s->slot_count; k++)
+            for (int j = 0; j < s->count; j++)
+                bytes +=
+                    sizeof(real) * (double)(s->slots[k].per_weight ? s->params->list[s->param[j]].size : 1);
+    }
+    return numbers > 0 ? bytes / numbers : 0;
+}
