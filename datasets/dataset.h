@@ -35,16 +35,21 @@ struct dataset_type {
     const char *get; // one line for the user: how to get the files; NULL when the set is generated
     const struct field *fields;
     size_t config_size;
-    // Fills sample, classes, train and test (zeroed before; memory by mem_new). On failure dataset_close frees it.
+    // Fills sample, classes, train and test (zeroed before; memory by mem_new). On failure dataset_close
+    // frees it.
     int (*open)(struct dataset *d, const void *config, struct data_source *source, struct err *e);
 };
 
 extern const struct dataset_type *const dataset_types[]; // NULL-terminated, in the order of dataset.def
 
-// Reads {"name": {options}} at `path` of the config and opens the set. *resolved gets the node with all defaults
-// filled in (json_free it). Close with dataset_close also after a failure.
-int dataset_open(struct dataset *d, struct json **resolved, const struct json *node, const char *path,
-                 struct data_source *source, struct err *e);
+// Opens the set that {"name": {options}} at `path` of the config describes. Close with dataset_close also
+// after a failure.
+int dataset_open(struct dataset *d, const struct json *node, const char *path, struct data_source *source,
+                 struct err *e);
+
+// The description with all defaults filled in, checked, without opening anything. NULL on failure; json_free
+// it.
+struct json *dataset_resolve_new(const struct json *node, const char *path, struct err *e);
 
 void dataset_close(struct dataset *d);
 

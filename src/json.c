@@ -188,6 +188,34 @@ static int override_set(cJSON *parent, const char *part, cJSON *value, const cha
     return 0;
 }
 
+// How many nodes below `node` end with `suffix`; the path of the first goes to `found`.
+static int suffix_count(const cJSON *node, const char *path, const char *suffix, char found[JSON_PATH]) {
+    int count = 0, index = 0;
+    for (const cJSON *child = node->child; child; child = child->next, index++) {
+        char child_path[JSON_PATH];
+        json_path(child_path, path, child->string, index);
+        size_t length = strlen(child_path), tail = strlen(suffix);
+        bool ends = length > tail && strcmp(child_path + length - tail, suffix) == 0;
+        if (ends && child_path[length - tail - 1] == '.' && ++count == 1)
+            memcpy(found, child_path, JSON_PATH);
+        char other[JSON_PATH];
+        count += suffix_count(child, child_path, suffix, count ? other : found);
+    }
+    return count;
+}
+
+// Completes a path that does not start with a key of the root, where one node of the tree ends with it.
+static int path_complete(char path[JSON_PATH], const struct json *root, struct err *e) {
+    char first[JSON_PATH], found[JSON_PATH];
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(path, "."), path);
+    if (json_find(root, first)) return 0;
+    int count = suffix_count(inner(root), "", path, found);
+    if (count > 1)
+        return err_set(e, "%s: %d keys end so, such as %s; give the whole path", path, count, found);
+    if (count == 1) memcpy(path, found, JSON_PATH);
+    return 0;
+}
+
 int json_override(struct json *root, const char *assignment, struct err *e) {
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment)
@@ -197,6 +225,7 @@ int json_override(struct json *root, const char *assignment, struct err *e) {
         return err_set(e, "'%.60s...': the path is too long", assignment);
     memcpy(path, assignment, (size_t)(equals - assignment));
     path[equals - assignment] = 0;
+    if (path_complete(path, root, e) != 0) return -1;
     char *last = strrchr(path, '.');
     const char *part = last ? last + 1 : path;
     cJSON *parent = (cJSON *)root;

@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-// Beyond this many times f(unit) a float product could overflow; counters stop there.
+// Beyond this many times f(unit) (Madam: below this share of it) a float product could leave its range;
+// counters stop there.
 static const double GROWTH_LIMIT = 0x1p40;
 
 static const struct {
@@ -23,19 +24,21 @@ static const struct {
 struct number number_make(enum number_kind kind, int bits, double parameter, int32_t unit) {
     CHECK(bits == 8 || bits == 12 || bits == 16 || bits == 32, "number: %d bits", bits);
     int32_t limit = (int32_t)((UINT32_C(1) << (bits - 1)) - 1);
+    if (unit == 0 && kind == NUMBER_MADAM) unit = 1;
     if (unit == 0) unit = bits == 8 ? 32 : bits == 12 ? 256 : bits == 16 ? 1024 : 1 << 20;
     CHECK(unit >= 1 && unit <= limit, "number: unit %d of %d bits", (int)unit, bits);
     if (parameter == 0) parameter = kinds[kind].parameter;
     if (kind == NUMBER_EXP) parameter /= unit;
     if (kind == NUMBER_POW2 && parameter == 0) parameter = unit < 12 ? 1 : unit / 12.0;
     struct number n = {kind, bits, parameter, limit, unit};
-    if (kind == NUMBER_EXP) {
-        double most = log(GROWTH_LIMIT) / parameter + unit;
-        if (most < limit) n.limit = (int32_t)most;
-    } else if (kind == NUMBER_POW2) {
-        double most = log2(GROWTH_LIMIT) * parameter + unit;
-        if (most < limit) n.limit = (int32_t)most;
-    }
+    double most = limit;
+    if (kind == NUMBER_EXP || kind == NUMBER_MADAM)
+        most = log(GROWTH_LIMIT) / parameter + unit;
+    else if (kind == NUMBER_POW2)
+        most = log2(GROWTH_LIMIT) * parameter + unit;
+    else if (kind == NUMBER_POWER)
+        most = unit * pow(GROWTH_LIMIT, 1 / parameter);
+    if (most < limit) n.limit = (int32_t)most;
     return n;
 }
 

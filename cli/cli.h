@@ -1,0 +1,40 @@
+// The program: one verb per file, found by name.
+#ifndef TALLY_CLI_CLI_H
+#define TALLY_CLI_CLI_H
+
+#include "src/json.h"
+
+// Exit statuses, the same for every verb.
+enum {
+    EXIT_GOOD = 0,
+    EXIT_WRONG = 1,    // the world is wrong: a file, a config
+    EXIT_USAGE = 2,    // the command line is wrong
+    EXIT_DIVERGED = 3, // training ended with a loss that is not finite
+    EXIT_INTERRUPTED = 130
+};
+
+struct verb {
+    const char *name, *help;
+    int (*run)(int argc, char **argv); // argv[0] is the verb
+};
+
+#define VERB(name) int verb_##name(int argc, char **argv);
+VERB(train)
+VERB(eval)
+VERB(inspect)
+VERB(list)
+#undef VERB
+
+// "tally: MESSAGE" on stderr; returns EXIT_WRONG.
+int cli_fail(const struct err *e);
+
+// "tally: MESSAGE; see 'tally VERB --help'" on stderr; returns EXIT_USAGE.
+int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
+
+// A whole number of an option; false (and a usage message) when it is none in min .. max.
+bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max);
+
+// The tree on stdout, on one line.
+void cli_print_json(const struct json *tree);
+
+#endif

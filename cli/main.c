@@ -1,0 +1,79 @@
+// tally VERB ...: finds the verb. Under the name `train` (a link) the program is `tally train`.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "experiments/version.h"
+
+static const struct verb verbs[] = {
+    {"train", "train a network as a config says", verb_train},
+    {"eval", "error of a trained run on its test or validation data", verb_eval},
+    {"inspect", "what is in a run: layers, density, counters; or a table of several runs", verb_inspect},
+    {"list", "every layer, op, stage, number system, data set with its options", verb_list},
+    {NULL, NULL, NULL}};
+
+int cli_fail(const struct err *e) {
+    fprintf(stderr, "tally: %s\n", e->text);
+    return EXIT_WRONG;
+}
+
+int cli_usage(const char *verb, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("tally: ", stderr);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "; see 'tally %s%s--help'\n", verb, *verb ? " " : "");
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (*text && !*end && value >= min && value <= max) return *out = (int)value, true;
+    cli_usage(verb, "%s: '%s' is not a whole number in %d .. %d", option, text, min, max);
+    return false;
+}
+
+void cli_print_json(const struct json *tree) {
+    char *text = json_print_new(tree, false);
+    puts(text);
+    mem_free(text);
+}
+
+static void help_print(void) {
+    puts("Tally trains sparse networks whose weights are integer counters.\n\n"
+         "usage: tally VERB ...\n");
+    for (const struct verb *v = verbs; v->name; v++) printf("  %-8s  %s\n", v->name, v->help);
+    puts("\nexamples:\n"
+         "  tally train configs/mnist.json\n"
+         "  tally eval runs/mnist\n"
+         "  tally inspect runs/mnist\n"
+         "  tally list stages\n\n"
+         "tally VERB --help tells more. Exit status: 0 good, 1 error, 2 wrong usage, 3 training diverged,\n"
+         "130 interrupted (with a checkpoint).");
+}
+
+int main(int argc, char **argv) {
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
+    if (strcmp(name, "train") == 0) return verb_train(argc, argv);
+    if (argc < 2) return help_print(), EXIT_USAGE;
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)
+        return help_print(), EXIT_GOOD;
+    if (strcmp(word, "--version") == 0) {
+        printf("tally %s %s (%s)\n", version_text(), version_commit(), version_build());
+        return EXIT_GOOD;
+    }
+    const char *known[sizeof verbs / sizeof *verbs] = {NULL};
+    for (int i = 0; verbs[i].name; i++) {
+        if (strcmp(verbs[i].name, word) == 0) return verbs[i].run(argc - 1, argv + 1);
+        known[i] = verbs[i].name;
+    }
+    struct err e;
+    json_unknown("", "verb", word, known, &e);
+    return cli_usage("", "%s", e.text);
+}

@@ -1,0 +1,239 @@
+// tally train: a config in, a run folder out.
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "experiments/checkpoint.h"
+#include "experiments/saved.h"
+#include "experiments/train.h"
+#include "src/file.h"
+
+enum { OVERRIDES_LIMIT = 64, FOLDER_LENGTH = 4000 };
+
+static const char help[] =
+    "usage: tally train CONFIG [path.key=value ...] [options]\n\n"
+    "Trains the network that CONFIG describes and writes a run folder: config.json (every default filled "
+    "in),\n"
+    "metrics.jsonl (a line per epoch), checkpoint.safetensors, summary.json, weights.png, histogram.json.\n"
+    "path.key=value sets any key of the config; a path that is unique may be cut short.\n\n"
+    "  --data DIR    look for data here first (then $TALLY_DATA, then data.folder of the config)\n"
+    "  --out DIR     the run folder (default runs/NAME); an earlier run there is kept as DIR.1, DIR.2 ...\n"
+    "  --threads N   default: the processors, at most train.shards; the result does not depend on it\n"
+    "  --resume      go on from the folder's checkpoint, to the same bits as without the stop\n"
+    "  --quiet       say nothing but errors\n"
+    "  --json        metrics lines and the summary as JSON on stdout, no progress\n"
+    "  --help\n\n"
+    "examples:\n"
+    "  tally train configs/mnist.json\n"
+    "  tally train configs/mnist.json train.epochs=5 optim.weights.0.counter.leak=0.05\n"
+    "  tally train configs/mnist-counter-only.json bits=8 seed=2 --out runs/eight\n"
+    "  tally train configs/mnist.json --resume\n\n"
+    "Ctrl-C writes a checkpoint and ends; --resume goes on from it.\n"
+    "Exit status: 0 finished, 1 error, 2 wrong usage, 3 diverged, 130 interrupted.";
+
+struct arguments {
+    const char *config, *out;
+    const char *overrides[OVERRIDES_LIMIT];
+    int override_count;
+    struct run_options options;
+    bool resume, quiet, json;
+};
+
+// A signal handler can reach nothing else: the program's one mutable global.
+static volatile sig_atomic_t stop_asked;
+
+static void stop_ask(int signal_number) {
+    (void)signal_number;
+    stop_asked = 1;
+}
+
+static void signals_watch(void) {
+    struct sigaction action = {.sa_handler = stop_ask,
+                               .sa_flags = (int)SA_RESETHAND}; // a second Ctrl-C ends at once
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+// EXIT_GOOD, or another status and `done`.
+static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
+    static const struct option options[] = {
+        {"data", required_argument, NULL, 'd'},    {"out", required_argument, NULL, 'o'},
+        {"threads", required_argument, NULL, 't'}, {"resume", no_argument, NULL, 'r'},
+        {"quiet", no_argument, NULL, 'q'},         {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    *done = true;
+    opterr = 0;
+    for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
+        case 'd':
+            a->options.data_folder = optarg;
+            break;
+        case 'o':
+            a->out = optarg;
+            break;
+        case 't':
+            if (!cli_number(&a->options.threads, "train", "--threads", optarg, 1, 1024)) return EXIT_USAGE;
+            break;
+        case 'r':
+            a->resume = true;
+            break;
+        case 'q':
+            a->quiet = true;
+            break;
+        case 'j':
+            a->json = true;
+            break;
+        case 'h':
+            puts(help);
+            return EXIT_GOOD;
+        default:
+            return cli_usage("train", "unknown option or missing value: %s", argv[optind - 1]);
+        }
+    for (; optind < argc; optind++) {
+        if (strchr(argv[optind], '=')) {
+            if (a->override_count == OVERRIDES_LIMIT)
+                return cli_usage("train", "more than %d assignments", OVERRIDES_LIMIT);
+            a->overrides[a->override_count++] = argv[optind];
+        } else if (a->config) {
+            return cli_usage("train", "two configs: %s and %s", a->config, argv[optind]);
+        } else {
+            a->config = argv[optind];
+        }
+    }
+    if (!a->config) return cli_usage("train", "no config given");
+    *done = false;
+    return EXIT_GOOD;
+}
+
+// Makes the folder; an earlier run in it is moved aside, nothing is lost.
+static int folder_prepare(const char *folder, bool quiet, struct err *e) {
+    if (saved_exists(folder)) {
+        char aside[FOLDER_LENGTH + 16];
+        int number = 1;
+        do snprintf(aside, sizeof aside, "%.*s.%d", FOLDER_LENGTH, folder, number++);
+        while (file_exists(aside));
+        if (rename(folder, aside) != 0)
+            return err_set(e, "%.200s: holds a run, which can't be moved to %.200s; choose another --out",
+                           folder, aside);
+        if (!quiet) fprintf(stderr, "the earlier run in %s is kept as %s\n", folder, aside);
+    }
+    return file_make_folder(folder, e);
+}
+
+static void run_describe(const struct run *r, const char *folder) {
+    char text[SHAPE_TEXT], count[4][32];
+    fprintf(stderr, "data   %s: %s training, %s validation, %s test samples of %s\n", r->data.type->name,
+            log_count(count[0], r->batches.count[PART_TRAIN]),
+            log_count(count[1], r->batches.count[PART_VALIDATION]),
+            log_count(count[2], r->batches.count[PART_TEST]), shape_text(text, r->data.sample));
+    fprintf(stderr, "model  %s parameters:", log_count(count[0], (double)r->params->size));
+    for (int i = 0; i < r->model->count; i++) {
+        const struct layer *l = &r->model->layers[i];
+        bool reshapes = !shape_equal(l->in, l->out);
+        fprintf(stderr, "%s %s%s%s", i ? "," : "", l->type->name, reshapes ? " " : "",
+                reshapes ? shape_text(text, l->out) : "");
+    }
+    fprintf(stderr, "\noptim ");
+    for (int list = 0; list < OPTIM_LISTS; list++) {
+        fprintf(stderr, "%s", list == OPTIM_WEIGHTS ? " weights:" : "; others:");
+        for (int i = 0; i < r->optim->count[list]; i++)
+            fprintf(stderr, " %s", r->optim->stages[list][i].type->name);
+    }
+    fprintf(stderr, "; %.3g bytes of state per weight\n", optim_state_bytes(r->optim, OPTIM_WEIGHTS));
+    fprintf(stderr, "run    %s, seed %lld, %d thread%s\n", folder, (long long)r->config.seed, r->threads,
+            r->threads == 1 ? "" : "s");
+}
+
+static void fallback_say(const struct run *r) {
+    if (!r->fell_back || !*r->data_note) return;
+    fprintf(stderr, "note: %s\nnote: this run trains on '%s' instead, as the config allows\n", r->data_note,
+            r->data.type->name);
+}
+
+static void summary_print(const struct json *s, const char *folder) {
+    char count[2][32];
+    const struct json *test = json_find(s, "test_error"), *layers = json_find(s, "per_layer");
+    printf("%s: ", json_string(json_find(s, "status")));
+    if (json_type(test) == JSON_NUMBER)
+        printf("%s test error %.2f %%, ", json_string(json_find(s, "dataset")), json_number(test));
+    printf("density %.4g (%s of %s weights), %.0f samples/s\n", json_number(json_find(s, "density")),
+           log_count(count[0], json_number(json_find(s, "nonzero"))),
+           log_count(count[1], json_number(json_find(s, "weights"))),
+           json_number(json_find(s, "samples_per_second")));
+    for (int i = 0; i < json_count(layers); i++) {
+        const struct json *l = json_item(layers, i);
+        printf("  %-20s %9s weights %9s non-zero  density %.4f\n", json_string(json_find(l, "name")),
+               log_count(count[0], json_number(json_find(l, "weights"))),
+               log_count(count[1], json_number(json_find(l, "nonzero"))),
+               json_number(json_find(l, "density")));
+    }
+    printf("%s/: summary.json, metrics.jsonl, checkpoint.safetensors, weights.png\n", folder);
+}
+
+// The checkpoint to go on from: its data set decides which of the config's sets is opened.
+static int resume_load(struct run *r, struct config *config, struct arguments *a, const char *folder,
+                       struct err *e) {
+    char path[FOLDER_LENGTH + 64];
+    if (file_join(path, sizeof path, folder, TRAIN_CHECKPOINT, e) != 0) return -1;
+    if (!file_exists(path)) return err_set(e, "%s: nothing to resume", path);
+    struct safetensors file;
+    struct shape sample;
+    int classes, result = checkpoint_open(&file, path, e);
+    if (result == 0 && (result = checkpoint_data(&a->options.only_set, &sample, &classes, &file, e)) != 0)
+        err_at(e, path);
+    if (result == 0) result = run_open(r, config, &a->options, e);
+    if (result == 0 && strcmp(a->options.only_set, r->data.type->name) != 0)
+        result = err_set(e, "%s: trained on '%s', the config names '%s'", path, a->options.only_set,
+                         r->data.type->name);
+    if (result == 0) result = checkpoint_load(r, &file, path, e);
+    if (result == 0 && !a->quiet && !a->json)
+        fprintf(stderr, "resume %s: epoch %d of %d, step %d\n", path, (int)r->epoch + 1,
+                (int)r->config.train.epochs, (int)r->step);
+    safetensors_close(&file);
+    return result;
+}
+
+static int trained(struct run *r, struct arguments *a, const char *folder, enum train_status *status,
+                   struct err *e) {
+    if (!a->resume && folder_prepare(folder, a->quiet || a->json, e) != 0) return -1;
+    if (!a->quiet && !a->json) run_describe(r, folder);
+    struct train_options options = {
+        .folder = folder, .stop = &stop_asked, .quiet = a->quiet, .json = a->json};
+    struct json *summary;
+    signals_watch();
+    if (train(r, &options, status, &summary, e) != 0) return -1;
+    if (a->json)
+        cli_print_json(summary);
+    else if (!a->quiet)
+        summary_print(summary, folder);
+    json_free(summary);
+    return 0;
+}
+
+int verb_train(int argc, char **argv) {
+    static const int exits[] = {EXIT_GOOD, EXIT_INTERRUPTED, EXIT_DIVERGED, EXIT_GOOD};
+    struct arguments a = {0};
+    bool done;
+    int exit_status = arguments_read(&a, &done, argc, argv);
+    if (done) return exit_status;
+    struct err e;
+    struct config config = {0};
+    struct run run = {0};
+    enum train_status status = TRAIN_FINISHED;
+    char folder[FOLDER_LENGTH];
+    int result = config_open(&config, a.config, a.overrides, a.override_count, &e);
+    if (result == 0) {
+        int length =
+            snprintf(folder, sizeof folder, "%s%s", a.out ? a.out : "runs/", a.out ? "" : config.name);
+        if (length < 0 || length >= FOLDER_LENGTH) result = err_set(&e, "--out: the path is too long");
+    }
+    if (result == 0)
+        result =
+            a.resume ? resume_load(&run, &config, &a, folder, &e) : run_open(&run, &config, &a.options, &e);
+    if (result == 0) fallback_say(&run);
+    if (result == 0) result = trained(&run, &a, folder, &status, &e);
+    run_close(&run);
+    config_close(&config);
+    return result == 0 ? exits[status] : cli_fail(&e);
+}

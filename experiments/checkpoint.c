@@ -1,0 +1,249 @@
+// Checkpoints. Contracts in checkpoint.h.
+#include "experiments/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char FORMAT[] = "tally checkpoint 1";
+static const size_t FILE_LIMIT = (size_t)1 << 34;
+
+// --- the list of tensors, the same for saving and loading
+// ---------------------------------------------------------
+
+struct list {
+    struct safetensor *item;
+    int count;
+};
+
+static void list_add(struct list *l, enum dtype type, struct shape shape, void *bytes, const char *name) {
+    struct safetensor *t = &l->item[l->count++];
+    *t = (struct safetensor){.dtype = type, .shape = shape, .bytes = bytes};
+    CHECK(strlen(name) < sizeof t->name, "checkpoint: the name %s is too long", name);
+    strcpy(t->name, name);
+}
+
+static void list_params(struct list *l, const struct params *ps, bool frozen) {
+    static const enum dtype counters[] = {[1] = DTYPE_I8, [2] = DTYPE_I16, [4] = DTYPE_I32};
+    char name[SAFETENSORS_NAME];
+    for (int i = 0; i < ps->count; i++) {
+        const struct param *p = &ps->list[i];
+        snprintf(name, sizeof name, "%s%s", p->name, p->counted ? ".counter" : "");
+        enum dtype type = p->counted ? counters[number_bytes(&p->number)] : dtype_real();
+        list_add(l, type, p->shape, p->counted ? p->counter : p->value, name);
+        if (!frozen || !param_is_weight(p)) continue;
+        snprintf(name, sizeof name, "%s.alive", p->name);
+        list_add(l, DTYPE_U8, p->shape, p->alive, name);
+    }
+}
+
+static void list_slots(struct list *l, const struct optim *o) {
+    static const char *const lists[OPTIM_LISTS] = {"weights", "others"};
+    char name[SAFETENSORS_NAME];
+    for (int k = 0; k < OPTIM_LISTS; k++)
+        for (int i = 0; i < o->count[k]; i++)
+            for (int j = 0; j < o->stages[k][i].slot_count; j++) {
+                const struct stage *s = &o->stages[k][i];
+                const struct slot *slot = &s->slots[j];
+                for (int n = 0; n < s->count; n++) {
+                    const struct param *p = &o->params->list[s->param[n]];
+                    snprintf(name, sizeof name, "optim.%s.%d.%s.%s", lists[k], i, slot->name, p->name);
+                    list_add(l, dtype_real(), slot->per_weight ? p->shape : shape_1(1), slot->value[n], name);
+                }
+            }
+}
+
+static struct list list_new(const struct run *r, bool frozen) {
+    size_t most = (size_t)r->params->count * (2 + OPTIM_LISTS * STAGES_LIMIT * STAGE_SLOTS);
+    struct list l = {mem_new(most, sizeof *l.item), 0};
+    list_params(&l, r->params, frozen);
+    list_slots(&l, r->optim);
+    return l;
+}
+
+// --- saving
+// -----------------------------------------------------------------------------------------------------
+
+static void meta_number(struct json *meta, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", value);
+    json_add_string(meta, key, text);
+}
+
+static struct json *meta_new(const struct run *r) {
+    struct json *meta = json_object_new();
+    json_add_string(meta, "format", FORMAT);
+    char *config = json_print_new(r->resolved, false), text[SHAPE_TEXT];
+    json_add_string(meta, "config", config);
+    mem_free(config);
+    json_add_string(meta, "dataset", r->data.type->name);
+    shape_text(text, r->data.sample);
+    json_add_string(meta, "sample", text);
+    meta_number(meta, "classes", r->data.classes);
+    meta_number(meta, "mean", r->batches.mean);
+    meta_number(meta, "std", r->batches.std);
+    meta_number(meta, "epoch", (double)r->epoch);
+    meta_number(meta, "batch", (double)r->batch);
+    meta_number(meta, "step", (double)r->step);
+    meta_number(meta, "training_loss", r->training.loss);
+    meta_number(meta, "training_wrong", (double)r->training.wrong);
+    meta_number(meta, "training_count", (double)r->training.count);
+    meta_number(meta, "frozen", r->optim->sparsity.frozen);
+    for (int i = 0; i < r->params->count; i++) {
+        const struct param *p = &r->params->list[i];
+        if (!p->counted) continue;
+        char key[PARAM_NAME + 16], number[96];
+        snprintf(key, sizeof key, "%s.scale", p->name);
+        meta_number(meta, key, p->scale);
+        snprintf(key, sizeof key, "%s.number", p->name);
+        snprintf(number, sizeof number, "%s, parameter %.17g, %d bits, unit %d", number_name(p->number.kind),
+                 p->number.parameter, p->number.bits, (int)p->number.unit);
+        json_add_string(meta, key, number);
+    }
+    return meta;
+}
+
+int checkpoint_save(const struct run *r, const char *path, struct err *e) {
+    struct list l = list_new(r, r->optim->sparsity.frozen);
+    struct json *meta = meta_new(r);
+    int result = safetensors_write(path, l.item, l.count, meta, e);
+    json_free(meta);
+    mem_free(l.item);
+    return result;
+}
+
+// --- loading
+// ----------------------------------------------------------------------------------------------------
+
+int checkpoint_open(struct safetensors *file, const char *path, struct err *e) {
+    if (safetensors_open(file, path, FILE_LIMIT, e) != 0) return -1;
+    const char *format = safetensors_meta(file, "format");
+    if (!format || strcmp(format, FORMAT) != 0)
+        return err_set(e, "%s: not a tally checkpoint of this version (format '%.40s', wanted '%s')", path,
+                       format ? format : "", FORMAT);
+    return 0;
+}
+
+int checkpoint_config(struct config *c, const struct safetensors *file, const char *path, struct err *e) {
+    memset(c, 0, sizeof *c);
+    const char *text = safetensors_meta(file, "config");
+    if (!text) return err_set(e, "%s: has no config", path);
+    struct json *root = json_parse_new(text, strlen(text), e);
+    return root ? config_open_json(c, root, path, e) : err_at(e, path);
+}
+
+static int meta_read(double *value, const struct safetensors *file, const char *key, double min, double max,
+                     struct err *e) {
+    const char *text = safetensors_meta(file, key);
+    int used = 0;
+    if (!text || sscanf(text, "%lf%n", value, &used) != 1 || text[used] || !(*value >= min && *value <= max))
+        return err_set(e, "__metadata__.%s: wanted a number in %g .. %g, found '%.40s'", key, min, max,
+                       text ? text : "nothing");
+    return 0;
+}
+
+int checkpoint_data(const char **set, struct shape *sample, int *classes, const struct safetensors *file,
+                    struct err *e) {
+    *set = safetensors_meta(file, "dataset");
+    const char *text = safetensors_meta(file, "sample");
+    double number;
+    if (!*set || !text) return err_set(e, "__metadata__: dataset or sample missing");
+    if (meta_read(&number, file, "classes", 2, 256, e) != 0) return -1;
+    *classes = (int)number;
+    struct shape s = {3, {0}};
+    int used = 0;
+    bool good = sscanf(text, "(%d, %d, %d)%n", &s.dim[0], &s.dim[1], &s.dim[2], &used) == 3 && !text[used];
+    for (int i = 0; i < 3; i++) good = good && s.dim[i] >= 1 && s.dim[i] <= 4096;
+    if (!good) return err_set(e, "__metadata__.sample: '%.40s' is not a sample's shape", text);
+    *sample = s;
+    return 0;
+}
+
+static int values_check(const struct safetensor *t, struct err *e) {
+    const real *value = t->bytes;
+    for (size_t i = 0; t->dtype == dtype_real() && i < shape_size(t->shape); i++)
+        if (!isfinite(value[i])) return err_set(e, "%s: number %zu is not finite", t->name, i);
+    return 0;
+}
+
+static int counters_check(const struct param *p, struct err *e) {
+    for (size_t i = 0; i < p->size; i++) {
+        int32_t c = param_counter(p, i);
+        if (c < -p->number.limit || c > p->number.limit)
+            return err_set(e, "%s: counter %zu is %d, the limit is %d", p->name, i, (int)c,
+                           (int)p->number.limit);
+    }
+    return 0;
+}
+
+// Copies each tensor of the run's list from the file; both must hold the same names, types and shapes.
+static int tensors_load(struct run *r, const struct safetensors *file, bool frozen, struct err *e) {
+    for (int i = 0; i < r->params->count; i++)
+        if (frozen && param_is_weight(&r->params->list[i])) param_freeze(&r->params->list[i]);
+    struct list l = list_new(r, frozen);
+    int result = 0;
+    if (l.count != file->count) result = err_set(e, "%d tensors, this config has %d", file->count, l.count);
+    for (int i = 0; i < l.count && result == 0; i++) {
+        const struct safetensor *mine = &l.item[i], *theirs = safetensors_find(file, mine->name);
+        if (!theirs)
+            result = err_set(e, "%s: missing", mine->name);
+        else if (theirs->dtype != mine->dtype || !shape_equal(theirs->shape, mine->shape))
+            result = err_set(e, "%s: of another type or shape than this config's", mine->name);
+        else if ((result = values_check(theirs, e)) == 0)
+            memcpy((void *)mine->bytes, theirs->bytes, shape_size(mine->shape) * dtype_bytes(mine->dtype));
+    }
+    mem_free(l.item);
+    return result;
+}
+
+static int position_load(struct run *r, const struct safetensors *file, struct err *e) {
+    double epoch, batch, step, wrong, count;
+    if (meta_read(&epoch, file, "epoch", 0, (double)r->config.train.epochs, e) != 0) return -1;
+    if (meta_read(&batch, file, "batch", 0, 0x1p53, e) != 0) return -1;
+    if (meta_read(&step, file, "step", 0, 0x1p53, e) != 0) return -1;
+    if (meta_read(&r->training.loss, file, "training_loss", -0x1p100, 0x1p100, e) != 0) return -1;
+    if (meta_read(&wrong, file, "training_wrong", 0, 0x1p53, e) != 0) return -1;
+    if (meta_read(&count, file, "training_count", 0, 0x1p53, e) != 0) return -1;
+    r->epoch = (int64_t)epoch, r->batch = (int64_t)batch, r->step = (int64_t)step;
+    r->training.wrong = (uint64_t)wrong, r->training.count = (uint64_t)count;
+    return 0;
+}
+
+static int config_check(const struct run *r, const struct safetensors *file, struct err *e) {
+    const char *text = safetensors_meta(file, "config");
+    struct json *theirs = text ? json_parse_new(text, strlen(text), e) : NULL;
+    if (!theirs) return err_set(e, "has no config");
+    char path[JSON_PATH];
+    json_difference(path, r->resolved, theirs);
+    if (*path) {
+        const struct json *there = json_at(theirs, path), *here = json_at(r->resolved, path);
+        char *a = there ? json_print_new(there, false) : NULL, *b = here ? json_print_new(here, false) : NULL;
+        err_set(e, "made with another config: %s is %.80s there, %.80s here", path, a ? a : "absent",
+                b ? b : "absent");
+        mem_free(a);
+        mem_free(b);
+    }
+    json_free(theirs);
+    return *path ? -1 : 0;
+}
+
+int checkpoint_load(struct run *r, const struct safetensors *file, const char *path, struct err *e) {
+    double frozen;
+    if (config_check(r, file, e) != 0) return err_at(e, path);
+    if (meta_read(&frozen, file, "frozen", 0, 1, e) != 0) return err_at(e, path);
+    if (position_load(r, file, e) != 0) return err_at(e, path);
+    if (r->data.type && r->batch > run_batches(r))
+        return err_set(e, "%s: batch %d of an epoch of %d", path, (int)r->batch, (int)run_batches(r));
+    if (tensors_load(r, file, frozen != 0, e) != 0) return err_at(e, path);
+    for (int i = 0; i < r->params->count; i++) {
+        struct param *p = &r->params->list[i];
+        if (!p->counted) continue;
+        char key[PARAM_NAME + 16];
+        snprintf(key, sizeof key, "%s.scale", p->name);
+        if (meta_read(&p->scale, file, key, 1e-300, 1e300, e) != 0) return err_at(e, path);
+        if (counters_check(p, e) != 0) return err_at(e, path);
+        param_refresh(p);
+    }
+    r->optim->sparsity.frozen = frozen != 0;
+    return 0;
+}

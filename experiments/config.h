@@ -1,0 +1,42 @@
+// The config of a run: one JSON file, its keys, defaults and limits.
+#ifndef TALLY_EXPERIMENTS_CONFIG_H
+#define TALLY_EXPERIMENTS_CONFIG_H
+
+#include "src/json.h"
+
+enum { CONFIG_NAME = 104, CONFIG_WHERE = 200 };
+
+struct config_data {
+    const struct json *set;      // {"mnist": {options}}
+    const struct json *fallback; // another set for machines without the first one's files, or NULL
+    const char *folder;          // where files are looked for last, seen from the working directory
+    int64_t validation;
+    bool normalise;
+};
+
+struct config_train {
+    int64_t epochs, batch, shards, checkpoint_every;
+};
+
+struct config {
+    char name[CONFIG_NAME];
+    char where[CONFIG_WHERE]; // the file, for messages
+    int64_t seed;
+    struct config_data data;
+    struct config_train train;
+    const struct json *model, *optim; // read by their own rooms
+    struct json *root;                // what the strings and nodes above point into
+};
+
+extern const struct field config_fields[], config_data_fields[], config_train_fields[];
+
+// Reads a config file and applies path=value overrides. Close with config_close, also after a failure.
+int config_open(struct config *c, const char *path, const char *const *overrides, int override_count,
+                struct err *e);
+
+// The same from a tree, which the config takes over; messages start with `where`.
+int config_open_json(struct config *c, struct json *root, const char *where, struct err *e);
+
+void config_close(struct config *c);
+
+#endif

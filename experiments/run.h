@@ -1,0 +1,65 @@
+// A run: data, model, optimiser and the position in training, put together from a config; one step; an
+// evaluation. The loop over epochs is in train.c, saving and loading in checkpoint.c.
+#ifndef TALLY_EXPERIMENTS_RUN_H
+#define TALLY_EXPERIMENTS_RUN_H
+
+#include "datasets/batches.h"
+#include "experiments/config.h"
+#include "layers/model.h"
+#include "optim/optim.h"
+
+// Sums over samples.
+struct score {
+    double loss; // summed
+    uint64_t wrong, count;
+};
+
+struct run {
+    struct config config;
+    struct json *resolved; // the config with every default filled in
+
+    struct dataset data;
+    struct batches batches;
+    bool fell_back;      // the data set is the config's fallback
+    char data_note[512]; // why, and how to get the real one
+
+    struct params *params;
+    struct model *model;
+    struct optim *optim;
+    struct tape **tapes;  // one per shard
+    struct score *scores; // one per shard
+    int threads;
+
+    // Position: batches of this epoch that are done, steps of the run, and this epoch's sums so far.
+    int64_t epoch, batch, step;
+    struct score training;
+};
+
+struct run_options {
+    const char *data_folder; // --data, or NULL
+    int threads;             // 0: as many as there are processors and shards
+    const char *only_set;    // use just this data set of the config (a resumed or evaluated run's), or NULL
+};
+
+// Everything but the training: opens the data, builds model and optimiser with their initial values. Takes
+// the config over. Close with run_close, also after a failure.
+int run_open(struct run *r, struct config *config, const struct run_options *options, struct err *e);
+
+// The same without data, for looking at a saved model: sample shape and classes come from the caller.
+int run_open_without_data(struct run *r, struct config *config, struct shape sample, int classes,
+                          struct err *e);
+
+void run_close(struct run *r);
+
+int64_t run_batches(const struct run *r); // per epoch
+
+// One step on the next batch; adds to r->training. Returns the batch's mean loss, which may be non-finite.
+double run_step(struct run *r);
+
+// Runs the model over a part of the data without training.
+struct score run_evaluate(struct run *r, enum part part);
+
+double score_error(struct score s); // percent of samples that are classified wrongly
+double score_loss(struct score s);  // per sample
+
+#endif

@@ -1,0 +1,318 @@
+// The training loop. Contracts in train.h.
+#include "experiments/train.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/checkpoint.h"
+#include "experiments/picture.h"
+#include "experiments/version.h"
+#include "src/blas.h"
+#include "src/file.h"
+
+const char TRAIN_CHECKPOINT[] = "checkpoint.safetensors", TRAIN_SUMMARY[] = "summary.json";
+const char TRAIN_CONFIG[] = "config.json", TRAIN_METRICS[] = "metrics.jsonl";
+
+enum { PATH_LENGTH = 4096, METRICS_LIMIT = 1 << 28 };
+
+// The loop's own state, between the epochs.
+struct loop {
+    struct run *run;
+    const struct train_options *options;
+    struct log log;
+    double first_step;                 // where this process began
+    double seconds, samples;           // of training steps in this epoch
+    double all_seconds, all_samples;   // of those in the epochs before, in this process
+    struct score training, validation; // of the last whole epoch
+    bool dead_said;
+};
+
+const char *train_status_name(enum train_status status) {
+    static const char *const names[] = {"finished", "interrupted", "diverged", "dead"};
+    return names[status];
+}
+
+void train_density(size_t *weights, size_t *nonzero, const struct params *ps) {
+    *weights = *nonzero = 0;
+    for (int i = 0; i < ps->count; i++) {
+        if (!param_is_weight(&ps->list[i])) continue;
+        *weights += ps->list[i].size;
+        *nonzero += param_nonzero(&ps->list[i]);
+    }
+}
+
+static double density(const struct params *ps) {
+    size_t weights, nonzero;
+    train_density(&weights, &nonzero, ps);
+    return weights ? (double)nonzero / (double)weights : 0;
+}
+
+struct json *train_layers_new(const struct params *ps) {
+    struct json *layers = json_array_new();
+    for (int i = 0; i < ps->count; i++) {
+        const struct param *p = &ps->list[i];
+        if (!param_is_weight(p)) continue;
+        struct json *layer = json_object_new(), *shape = json_array_new();
+        for (int d = 0; d < p->shape.rank; d++) json_add_number(shape, NULL, p->shape.dim[d]);
+        size_t nonzero = param_nonzero(p);
+        json_add_string(layer, "name", p->name);
+        json_add(layer, "shape", shape);
+        json_add_number(layer, "weights", (double)p->size);
+        json_add_number(layer, "nonzero", (double)nonzero);
+        json_add_number(layer, "density", (double)nonzero / (double)p->size);
+        if (p->counted) {
+            int64_t largest = 0, saturated = 0;
+            for (size_t j = 0; j < p->size; j++) {
+                int64_t c = llabs((long long)param_counter(p, j));
+                if (c > largest) largest = c;
+                saturated += c == p->number.limit;
+            }
+            json_add_string(layer, "map", number_name(p->number.kind));
+            json_add_number(layer, "bits", p->number.bits);
+            json_add_number(layer, "scale", p->scale);
+            json_add_number(layer, "largest_counter", (double)largest);
+            json_add_number(layer, "saturated", (double)saturated);
+        }
+        json_add(layers, NULL, layer);
+    }
+    return layers;
+}
+
+// --- files
+// ------------------------------------------------------------------------------------------------------
+
+static int tree_save(const struct loop *l, const char *name, const struct json *tree, struct err *e) {
+    char path[PATH_LENGTH];
+    if (file_join(path, sizeof path, l->options->folder, name, e) != 0) return -1;
+    char *text = json_print_new(tree, true), *line = mem_new(strlen(text) + 2, 1);
+    strcat(strcpy(line, text), "\n");
+    int result = file_write_text(path, line, e);
+    mem_free(line);
+    mem_free(text);
+    return result;
+}
+
+static int checkpoint(const struct loop *l, struct err *e) {
+    char path[PATH_LENGTH];
+    if (file_join(path, sizeof path, l->options->folder, TRAIN_CHECKPOINT, e) != 0) return -1;
+    return checkpoint_save(l->run, path, e);
+}
+
+// Keeps the metrics of the epochs that the checkpoint has; the others will be made again.
+static int metrics_trim(const struct loop *l, struct err *e) {
+    char path[PATH_LENGTH];
+    if (file_join(path, sizeof path, l->options->folder, TRAIN_METRICS, e) != 0) return -1;
+    if (l->run->epoch == 0 || !file_exists(path)) return file_write_text(path, "", e);
+    size_t size, kept = 0;
+    unsigned char *text = file_read_new(&size, path, METRICS_LIMIT, e);
+    if (!text) return -1;
+    int64_t lines = 0;
+    for (size_t i = 0; i < size && lines < l->run->epoch; i++)
+        if (text[i] == '\n') lines++, kept = i + 1;
+    int result = file_write_bytes(path, text, kept, e);
+    mem_free(text);
+    return result;
+}
+
+static int metrics_append(struct loop *l, const struct json *line, struct err *e) {
+    char path[PATH_LENGTH];
+    if (file_join(path, sizeof path, l->options->folder, TRAIN_METRICS, e) != 0) return -1;
+    char *text = json_print_new(line, false);
+    FILE *f = fopen(path, "a");
+    bool good = f && fprintf(f, "%s\n", text) > 0;
+    if (f && fclose(f) != 0) good = false;
+    if (!good) err_set(e, "%s: %s", path, strerror(errno));
+    if (l->options->json) printf("%s\n", text), fflush(stdout);
+    mem_free(text);
+    return good ? 0 : -1;
+}
+
+// --- an epoch
+// ---------------------------------------------------------------------------------------------------
+
+// Training samples per second, of this epoch.
+static double speed(const struct loop *l) {
+    return l->seconds > 0 ? l->samples / l->seconds : 0;
+}
+
+static void progress(struct loop *l, double step_density) {
+    const struct run *r = l->run;
+    double per_epoch = (double)run_batches(r);
+    struct progress p = {.done = (double)r->epoch * per_epoch + (double)r->batch,
+                         .total = (double)r->config.train.epochs * per_epoch,
+                         .first = l->first_step,
+                         .elapsed = log_seconds() - l->log.start,
+                         .samples_per_second = speed(l),
+                         .epoch = (int)r->epoch + 1,
+                         .epochs = (int)r->config.train.epochs,
+                         .loss = score_loss(r->training),
+                         .error = score_error(r->training),
+                         .density = step_density};
+    log_progress(&l->log, &p);
+}
+
+// All steps that are left in the epoch.
+static enum train_status epoch_steps(struct loop *l) {
+    struct run *r = l->run;
+    double start_density = density(r->params);
+    while (r->batch < run_batches(r)) {
+        if (l->options->stop && *l->options->stop) return TRAIN_INTERRUPTED;
+        double start = log_seconds();
+        uint64_t seen = r->training.count;
+        double loss = run_step(r);
+        l->seconds += log_seconds() - start;
+        l->samples += (double)(r->training.count - seen);
+        if (!isfinite(loss)) return TRAIN_DIVERGED;
+        progress(l, start_density);
+    }
+    return TRAIN_FINISHED;
+}
+
+static struct json *metrics_new(struct loop *l) {
+    const struct run *r = l->run;
+    struct json *line = json_object_new(), *layers = json_object_new();
+    json_add_number(line, "epoch", (double)r->epoch);
+    json_add_string(line, "dataset", r->data.type->name);
+    json_add_number(line, "loss", score_loss(l->training));
+    json_add_number(line, "train_error", score_error(l->training));
+    json_add_number(line, "validation_loss", score_loss(l->validation));
+    json_add_number(line, "validation_error", score_error(l->validation));
+    json_add_number(line, "density", density(r->params));
+    for (int i = 0; i < r->params->count; i++) {
+        const struct param *p = &r->params->list[i];
+        if (param_is_weight(p)) json_add_number(layers, p->name, (double)param_nonzero(p) / (double)p->size);
+    }
+    json_add(line, "density_per_layer", layers);
+    json_add_number(line, "rate",
+                    schedule_factor(&r->optim->schedule, (double)r->epoch, (double)r->config.train.epochs));
+    json_add_number(line, "samples_per_second", speed(l));
+    return line;
+}
+
+// The line that stays when the bar has moved on, and a warning when a layer has died.
+static void epoch_say(struct loop *l) {
+    const struct run *r = l->run;
+    char validation[48] = "";
+    if (l->validation.count)
+        snprintf(validation, sizeof validation, "  validation %.2f %%", score_error(l->validation));
+    log_line(&l->log, "epoch %d/%d  loss %.4f  train %.2f %%%s  density %.4f  %.0f samples/s", (int)r->epoch,
+             (int)r->config.train.epochs, score_loss(l->training), score_error(l->training), validation,
+             density(r->params), speed(l));
+    for (int i = 0; i < r->params->count && !l->dead_said; i++) {
+        const struct param *p = &r->params->list[i];
+        if (!param_is_weight(p) || param_nonzero(p) > 0) continue;
+        log_line(&l->log, "warning: every weight of %s is zero; try a lower rate or leak", p->name);
+        l->dead_said = true;
+    }
+}
+
+static int epoch_end(struct loop *l, struct err *e) {
+    struct run *r = l->run;
+    l->training = r->training;
+    l->validation = r->batches.count[PART_VALIDATION] ? run_evaluate(r, PART_VALIDATION) : (struct score){0};
+    r->epoch++;
+    r->batch = 0;
+    r->training = (struct score){0};
+    struct json *line = metrics_new(l);
+    int result = metrics_append(l, line, e);
+    json_free(line);
+    if (result != 0) return -1;
+    epoch_say(l);
+    l->all_seconds += l->seconds, l->all_samples += l->samples;
+    l->seconds = l->samples = 0;
+    bool due = r->epoch % r->config.train.checkpoint_every == 0 || r->epoch == r->config.train.epochs;
+    return due ? checkpoint(l, e) : 0;
+}
+
+// --- the run
+// ----------------------------------------------------------------------------------------------------
+
+static void summary_build(struct json *s, const struct loop *l, enum train_status status, struct score test) {
+    const struct run *r = l->run;
+    size_t weights, nonzero;
+    train_density(&weights, &nonzero, r->params);
+    json_add_string(s, "status", train_status_name(status));
+    json_add_string(s, "name", r->config.name);
+    json_add_string(s, "dataset", r->data.type->name);
+    json_add_number(s, "seed", (double)r->config.seed);
+    json_add_number(s, "epochs", (double)r->epoch);
+    json_add_number(s, "test_error", score_error(test));
+    json_add_number(s, "test_loss", score_loss(test));
+    json_add_number(s, "validation_error", score_error(l->validation));
+    json_add_number(s, "train_loss", score_loss(l->training));
+    json_add_number(s, "train_error", score_error(l->training));
+    json_add_number(s, "parameters", (double)r->params->size);
+    json_add_number(s, "weights", (double)weights);
+    json_add_number(s, "nonzero", (double)nonzero);
+    json_add_number(s, "density", weights ? (double)nonzero / (double)weights : 0);
+    json_add(s, "per_layer", train_layers_new(r->params));
+    json_add_number(s, "state_bytes_per_weight", optim_state_bytes(r->optim, OPTIM_WEIGHTS));
+    double seconds = l->all_seconds + l->seconds;
+    json_add_number(s, "samples_per_second", seconds > 0 ? (l->all_samples + l->samples) / seconds : 0);
+    json_add_number(s, "seconds", log_seconds() - l->log.start);
+    json_add_number(s, "threads", r->threads);
+    json_add_number(s, "shards", (double)r->config.train.shards);
+    json_add_string(s, "version", version_text());
+    json_add_string(s, "commit", version_commit());
+    json_add_string(s, "build", version_build());
+    json_add_string(s, "blas", blas_name());
+}
+
+// The pictures are made once, at the end.
+static int pictures_save(const struct loop *l, struct err *e) {
+    char path[PATH_LENGTH];
+    struct json *histogram = histogram_write_new(l->run->params);
+    int result = tree_save(l, "histogram.json", histogram, e);
+    json_free(histogram);
+    if (result != 0 || file_join(path, sizeof path, l->options->folder, "weights.png", e) != 0) return -1;
+    return picture_write(l->run->params, l->run->data.sample, path, e);
+}
+
+static int epochs_run(struct loop *l, enum train_status *status, struct err *e) {
+    struct run *r = l->run;
+    int64_t epochs = r->config.train.epochs;
+    while (r->epoch < epochs) {
+        if (r->batch == 0) optim_epoch(r->optim, r->epoch, epochs);
+        batches_epoch(&r->batches, r->epoch);
+        *status = epoch_steps(l);
+        if (*status == TRAIN_INTERRUPTED) return checkpoint(l, e);
+        if (*status == TRAIN_DIVERGED) {
+            log_line(&l->log,
+                     "the loss is not finite at epoch %d, step %d: stopped; the last checkpoint stays",
+                     (int)r->epoch + 1, (int)r->step);
+            return 0;
+        }
+        if (epoch_end(l, e) != 0) return -1;
+    }
+    *status = TRAIN_FINISHED;
+    for (int i = 0; i < r->params->count; i++)
+        if (param_is_weight(&r->params->list[i]) && param_nonzero(&r->params->list[i]) == 0)
+            *status = TRAIN_DEAD;
+    return 0;
+}
+
+int train(struct run *r, const struct train_options *options, enum train_status *status,
+          struct json **summary, struct err *e) {
+    struct loop l = {.run = r, .options = options};
+    log_open(&l.log, options->quiet || options->json);
+    l.first_step = (double)r->epoch * (double)run_batches(r) + (double)r->batch;
+    *summary = NULL;
+    if (tree_save(&l, TRAIN_CONFIG, r->resolved, e) != 0 || metrics_trim(&l, e) != 0) return -1;
+    if (epochs_run(&l, status, e) != 0) return -1;
+    struct score test = {0};
+    if (*status == TRAIN_FINISHED || *status == TRAIN_DEAD) {
+        test = run_evaluate(r, PART_TEST);
+        if (pictures_save(&l, e) != 0) return -1;
+    }
+    struct json *s = json_object_new();
+    summary_build(s, &l, *status, test);
+    if (tree_save(&l, TRAIN_SUMMARY, s, e) != 0) {
+        json_free(s);
+        return -1;
+    }
+    *summary = s;
+    return 0;
+}
