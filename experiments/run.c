@@ -100,8 +100,11 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
     r->threads = options->threads ? options->threads : processors < shards ? processors : shards;
     struct json *data = data_resolve_new(d, e);
     if (!data) return err_at(e, r->config.where);
-    if (data_open(r, options, e) != 0 || batches_open(&r->batches, &r->data, d->validation, d->normalise,
-                                                      (uint64_t)r->config.seed, "data", e) != 0) {
+    int result = data_open(r, options, e);
+    if (result == 0 && batches_open(&r->batches, &r->data, d->validation, d->normalise,
+                                    (uint64_t)r->config.seed, "data", e) != 0)
+        result = err_at(e, r->config.where);
+    if (result != 0) {
         json_free(data);
         return -1;
     }

@@ -71,7 +71,8 @@ struct model *model_new(const struct json *list, const char *path, struct shape 
             return NULL;
         }
         if (ps->size > PARAMS_LIMIT) {
-            err_set(e, "%s: the model has %zu parameters here, at most %d", item_path, ps->size, PARAMS_LIMIT);
+            err_set(e, "%s: the model has %zu parameters here, at most %d", item_path, ps->size,
+                    PARAMS_LIMIT);
             model_free(m);
             return NULL;
         }

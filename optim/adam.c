@@ -12,6 +12,7 @@ struct adam {
     double rate, beta1, beta2, eps, weight_decay;
 };
 
+// clang-format off: its versions differ on braces in macros
 #define FIELDS(decay)                                                                                       \
     {                                                                                                       \
         {"rate", FIELD_REAL, offsetof(struct adam, rate), 0.001, 0, 1e3, NULL, "learning rate"},            \
@@ -24,6 +25,7 @@ struct adam {
              NULL,           "shrinks the weights"},                                                        \
             FIELD_END                                                                                       \
     }
+// clang-format on
 
 static const struct field adam_fields[] = FIELDS(0);
 static const struct field adamw_fields[] = FIELDS(0.01);

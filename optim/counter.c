@@ -48,7 +48,8 @@ static const struct field fields[] = {
      "0: none, and no slot"},
     {"beta2", FIELD_REAL, offsetof(struct counter, beta2), 0.999, 0, 0.999999, NULL,
      "decay of the mean square (adam, tensor)"},
-    {"eps", FIELD_REAL, offsetof(struct counter, eps), 1e-8, 0, 1, NULL, "keeps the division finite (adam)"},
+    {"eps", FIELD_REAL, offsetof(struct counter, eps), 1e-8, 1e-30, 1, NULL,
+     "keeps the division finite (adam)"},
     {"rounding", FIELD_CHOICE, offsetof(struct counter, rounding), STOCHASTIC, 0, 0, "stochastic|nearest",
      "of the target to a counter"},
     FIELD_END};
@@ -64,8 +65,9 @@ struct own {
 // One block on its way through a step; everything here is in registers or the first cache.
 struct block {
     size_t count;
-    real u[BLOCK];    // direction
-    int32_t c[BLOCK]; // counter
+    double correction, root; // 1 / (1 - momentum^t) and 1 / sqrt(1 - beta2^t), of this step
+    real u[BLOCK];           // direction
+    int32_t c[BLOCK];        // counter
     uint32_t bits[BLOCK];
 };
 
@@ -93,6 +95,10 @@ static int counter_build(struct stage *s, uint64_t seed, struct err *e) {
         return err_set(e, "%s.unit: %d does not fit %d bits", s->path, (int)config->unit, bits);
     struct number number =
         number_make((enum number_kind)config->map, bits, config->parameter, (int32_t)config->unit);
+    bool fits = number_value(&number, number.unit) > 1e-300 && number_value(&number, number.limit) < 1e300;
+    if (!fits || (config->direction == CHAIN && !isfinite(number_slope(&number, 0))))
+        return err_set(e, "%s.parameter: %g takes '%s' out of range at unit %d", s->path, config->parameter,
+                       number_name(number.kind), (int)number.unit);
     struct own *own = s->own = mem_new(1, sizeof *own);
     for (int i = 0; i < s->count; i++) {
         struct param *p = &s->params->list[s->param[i]];
@@ -170,18 +176,15 @@ static void direction_chain(const struct stage *s, const struct param *p, struct
     }
 }
 
-static void block_direction(const struct stage *s, const struct span *span, size_t at,
-                            const struct step *step, struct block *b) {
+static void block_direction(const struct stage *s, const struct span *span, size_t at, struct block *b) {
     const struct counter *config = s->config;
     const struct own *own = s->own;
     const real *g = span->grad + at;
-    double t = (double)step->number, correction = 1 / (1 - pow(config->momentum, t));
     if (own->m >= 0)
         direction_average(b->u, span->slot[own->m] + at, g, b->count, (real)config->momentum,
-                          (real)(1 - config->momentum), (real)correction);
+                          (real)(1 - config->momentum), (real)b->correction);
     else
         for (size_t i = 0; i < b->count; i++) b->u[i] = g[i];
-    double root = 1 / sqrt(1 - pow(config->beta2, t));
     switch ((enum direction)config->direction) {
     case SIGN:
     case MOMENTUM_SIGN:
@@ -189,10 +192,10 @@ static void block_direction(const struct stage *s, const struct span *span, size
         break;
     case ADAM:
         direction_adam(b->u, span->slot[own->v] + at, g, b->count, (real)config->beta2,
-                       (real)(1 - config->beta2), (real)root, (real)config->eps);
+                       (real)(1 - config->beta2), (real)b->root, (real)config->eps);
         break;
     case TENSOR: {
-        double rms = sqrt((double)*span->slot[own->rms]) * root;
+        double rms = sqrt((double)*span->slot[own->rms]) * b->root;
         real factor = (real)(rms > 0 ? 1 / rms : 0);
         for (size_t i = 0; i < b->count; i++) b->u[i] *= factor;
         break;
@@ -205,23 +208,32 @@ static void block_direction(const struct stage *s, const struct span *span, size
 // --- move
 // -------------------------------------------------------------------------------------------------------
 
-// c = clamp(round(target(c, u))). The move is cut to ±2^30 first, which also makes a NaN gradient harmless
-// here.
-VECTOR_CLONES static void block_move(struct block *b, real rate, real leak, bool stochastic, int32_t limit) {
+// u becomes the move: target - c + r, with r = bits / 2^32. It is cut to ±2^30, which also makes a NaN gradient
+// harmless. A counter that the leak drains becomes 0 and does not move.
+VECTOR_CLONES static void block_target(struct block *b, real rate, real leak) {
     const real far = 0x1p30f;
     for (size_t i = 0; i < b->count; i++) {
-        int32_t c = b->c[i];
-        real move = -rate * b->u[i], x = (real)c + move;
-        bool drained = x <= leak && x >= -leak;
-        move -= x > 0 ? leak : -leak;
-        move += stochastic ? (real)(b->bits[i] >> 8) * (real)0x1p-24 : (real)0.5;
+        real move = -rate * b->u[i], x = (real)b->c[i] + move;
+        real chance = (real)(int32_t)(b->bits[i] >> 8) * (real)0x1p-24;
+        bool drained = (x <= leak) & (x >= -leak);
+        move = move - (x > 0 ? leak : -leak) + chance;
         move = move > -far ? move : -far;
         move = move < far ? move : far;
-        int32_t whole = (int32_t)move;
-        whole -= (real)whole > move; // floor
-        int64_t next = drained ? 0 : (int64_t)c + whole;
-        next = next > limit ? limit : next;
-        b->c[i] = (int32_t)(next < -limit ? -limit : next);
+        b->u[i] = drained ? 0 : move;
+        b->c[i] = drained ? 0 : b->c[i];
+    }
+}
+
+// c = clamp(c + floor(move)); the sum saturates instead of wrapping.
+VECTOR_CLONES static void block_move(struct block *b, int32_t limit) {
+    for (size_t i = 0; i < b->count; i++) {
+        int32_t c = b->c[i], whole = (int32_t)b->u[i];
+        whole -= (real)whole > b->u[i]; // floor
+        int32_t sum = (int32_t)((uint32_t)c + (uint32_t)whole);
+        int32_t end = c < 0 ? -limit : limit;
+        int32_t next = ((c ^ sum) & (whole ^ sum)) < 0 ? end : sum;
+        next = next < limit ? next : limit;
+        b->c[i] = next > -limit ? next : -limit;
     }
 }
 
@@ -275,17 +287,20 @@ static void counter_update(const struct stage *s, struct span *span, const struc
     struct param *p = span->param;
     double rate = config->rate * step->rate * p->number.unit, leak = step->frozen ? 0 : rate * config->leak;
     if (config->direction == CHAIN) rate = config->rate * step->rate;
-    bool stochastic = config->rounding == STOCHASTIC;
-    struct block b;
+    double t = (double)step->number;
+    struct block b = {.correction = 1 / (1 - pow(config->momentum, t)),
+                      .root = 1 / sqrt(1 - pow(config->beta2, t))};
+    for (size_t i = 0; i < BLOCK; i++) b.bits[i] = UINT32_C(1) << 31; // nearest: always a half
     for (size_t at = span->first; at < span->end; at += BLOCK) {
         b.count = span->end - at < BLOCK ? span->end - at : BLOCK;
         block_load(p, at, &b);
-        block_direction(s, span, at, step, &b);
-        if (stochastic) {
+        block_direction(s, span, at, &b);
+        if (config->rounding == STOCHASTIC) {
             struct rng row = rng_row(s->rounding[span->index], (uint64_t)step->number);
             rng_fill(b.bits, b.count, &row, at);
         }
-        block_move(&b, (real)rate, (real)leak, stochastic, p->number.limit);
+        block_target(&b, (real)rate, (real)leak);
+        block_move(&b, p->number.limit);
         block_store(p, at, &b);
         block_value(s->own, p, at, &b);
     }

@@ -70,13 +70,10 @@ static void spans_make(struct stage *s) {
     }
 }
 
-static int stage_build(struct stage *s, const struct json *node, const char *path, int list,
+// A stage of known type.
+static int stage_build(struct stage *s, const struct json *options, const char *path, int list,
                        struct params *ps, uint64_t seed, struct err *e) {
-    const char *name;
-    const struct json *options;
-    if (json_read_named(&name, &options, node, path, e) != 0) return -1;
-    if (!(s->type = type_find(name, path, e))) return -1;
-    json_path(s->path, path, name, 0);
+    json_path(s->path, path, s->type->name, 0);
     s->config = mem_new(1, s->type->config_size);
     if (fields_read(s->config, s->type->fields, options, s->path, e) != 0) return -1;
     s->params = ps;
@@ -130,15 +127,21 @@ static int list_build(struct optim *o, int list, const struct json *node, const 
     for (int i = 0; i < json_count(node); i++) {
         char item_path[JSON_PATH];
         json_path(item_path, path, NULL, i);
-        struct stage *s = &o->stages[list][o->count[list]++];
-        if (stage_build(s, json_item(node, i), item_path, list, o->params, o->seed, e) != 0) return -1;
-        if (s->type->moves && mover)
+        const char *name;
+        const struct json *options;
+        if (json_read_named(&name, &options, json_item(node, i), item_path, e) != 0) return -1;
+        const struct stage_type *type = type_find(name, item_path, e);
+        if (!type) return -1;
+        if (type->moves && mover) // before it is built: parameters can be counted only once
             return err_set(e, "%s: '%s' and '%s' both move the numbers; a list has one such stage", path,
-                           mover, s->type->name);
+                           mover, type->name);
         if (mover)
-            return err_set(e, "%s: '%s' comes after '%s', which has used the gradient", item_path,
-                           s->type->name, mover);
-        if (s->type->moves) mover = s->type->name;
+            return err_set(e, "%s: '%s' comes after '%s', which has used the gradient", item_path, type->name,
+                           mover);
+        if (type->moves) mover = type->name;
+        struct stage *s = &o->stages[list][o->count[list]++];
+        s->type = type;
+        if (stage_build(s, options, item_path, list, o->params, o->seed, e) != 0) return -1;
     }
     if (!mover)
         return err_set(e, "%s: no stage moves the numbers; add one such as \"counter\" or \"adam\"", path);

@@ -1,14 +1,15 @@
 // Schedules. Contracts in schedule.h. With t = (epoch - warmup) / (epochs - warmup):
 //   constant  1
 //   step      factor^floor((epoch - warmup) / every)
-//   cosine    final + (1 - final) (1 + cos(pi t)) / 2      (Loshchilov and Hutter 2016, eq. 5, without
-//   restarts) linear    1 + (final - 1) t
+//   cosine    final + (1 - final) (1 + cos(pi t)) / 2      (Loshchilov and Hutter 2016, eq. 5, without restarts)
+//   linear    1 + (final - 1) t
 // and before that a linear rise from 0 during `warmup` epochs.
 #include "optim/schedule.h"
 
 #include <math.h>
 #include <string.h>
 
+// clang-format off: its versions differ on braces in macros
 #define WARMUP                                                                    \
     {                                                                             \
         "warmup", FIELD_REAL, offsetof(struct schedule, warmup), 0, 0, 1e6, NULL, \
@@ -19,6 +20,7 @@
         "final", FIELD_REAL, offsetof(struct schedule, final), 0, 0, 1, NULL, \
             "the factor at the end of the run"                                \
     }
+// clang-format on
 
 static const struct field constant_fields[] = {WARMUP, FIELD_END};
 static const struct field step_fields[] = {

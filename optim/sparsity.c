@@ -35,7 +35,7 @@ int sparsity_read(struct sparsity *s, const struct json *node, const char *path,
     memset(s, 0, sizeof *s);
     if (fields_read(s, sparsity_fields, node, path, e) != 0) return -1;
     if (s->granularity == GRANULARITY_N_M) {
-        if (s->n > s->m) return err_set(e, "%s.n: %d of m = %d", path, (int)s->n, (int)s->m);
+        if (s->n > s->m) return err_set(e, "%s.n: %d is more than m, %d", path, (int)s->n, (int)s->m);
         s->target = (double)s->n / (double)s->m;
     }
     if (!sparsity_active(s)) return 0;

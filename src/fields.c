@@ -13,6 +13,7 @@ int json_unknown(const char *path, const char *kind, const char *word, const cha
     const char *separator = *path ? ": " : "";
     if (near)
         return err_set(e, "%s%sunknown %s '%.60s'; did you mean '%s'?", path, separator, kind, word, near);
+    if (!known[0]) return err_set(e, "%s%sunknown %s '%.60s'; there are none", path, separator, kind, word);
     err_set(e, "%s%sunknown %s '%.60s'; known:", path, separator, kind, word);
     for (int i = 0; known[i]; i++) {
         size_t used = strlen(e->text);
@@ -146,7 +147,7 @@ struct json *fields_write_new(const void *from, const struct field *fields) {
             json_add_bool(object, f->name, *(const bool *)at);
             break;
         case FIELD_STRING:
-            json_add_string(object, f->name, *(const char *const *)at);
+            if (*(const char *const *)at) json_add_string(object, f->name, *(const char *const *)at);
             break;
         case FIELD_CHOICE:
             choice_add(object, f, *(const int *)at);

@@ -77,6 +77,7 @@ int file_write_atomic(const char *path, int (*write)(void *context, void *stream
 }
 
 struct block {
+    const char *path;
     const void *bytes;
     size_t size;
 };
@@ -84,12 +85,12 @@ struct block {
 static int block_write(void *context, void *stream, struct err *e) {
     const struct block *b = context;
     if (fwrite(b->bytes, 1, b->size, stream) != b->size)
-        return err_set(e, "cannot write: %s", strerror(errno));
+        return err_set(e, "%s: %s", b->path, strerror(errno));
     return 0;
 }
 
 int file_write_bytes(const char *path, const void *bytes, size_t size, struct err *e) {
-    struct block b = {bytes, size};
+    struct block b = {path, bytes, size};
     return file_write_atomic(path, block_write, &b, e);
 }
 

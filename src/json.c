@@ -146,7 +146,8 @@ int json_read_int(int64_t *out, const struct json *node, int64_t min, int64_t ma
         return err_set(e, "%s: wanted a whole number, found %s", path, json_type_name(node));
     double value = json_number(node);
     if (value != floor(value)) return err_set(e, "%s: wanted a whole number, found %.9g", path, value);
-    if (value < (double)min || value > (double)max)
+    // 2^63 is what the largest int64_t becomes as a double, and does not fit.
+    if (value < (double)min || value > (double)max || value >= 0x1p63)
         return err_set(e, "%s: %.17g is not in %lld .. %lld", path, value, (long long)min, (long long)max);
     *out = (int64_t)value;
     return 0;
@@ -216,6 +217,25 @@ static int path_complete(char path[JSON_PATH], const struct json *root, struct e
     return 0;
 }
 
+// The node at `path`; objects that are missing on the way are made, and a thing given by its name alone ("counter")
+// becomes one with options. NULL where a list has no such item.
+static cJSON *parent_make(cJSON *root, const char *path) {
+    cJSON *node = root;
+    char part[JSON_PATH];
+    for (; node && *path; path += strcspn(path, "."), path += *path == '.') {
+        snprintf(part, sizeof part, "%.*s", (int)strcspn(path, "."), path);
+        if (cJSON_IsString(node) && strcmp(node->valuestring, part) == 0) {
+            cJSON_free(node->valuestring);
+            node->valuestring = NULL;
+            node->type = cJSON_Object;
+        }
+        cJSON *next = step_down(node, part);
+        if (!next && cJSON_IsObject(node)) next = cJSON_AddObjectToObject(node, part);
+        node = next;
+    }
+    return node;
+}
+
 int json_override(struct json *root, const char *assignment, struct err *e) {
     const char *equals = strchr(assignment, '=');
     if (!equals || equals == assignment)
@@ -227,18 +247,17 @@ int json_override(struct json *root, const char *assignment, struct err *e) {
     path[equals - assignment] = 0;
     if (path_complete(path, root, e) != 0) return -1;
     char *last = strrchr(path, '.');
-    const char *part = last ? last + 1 : path;
     cJSON *parent = (cJSON *)root;
     if (last) {
         *last = 0;
-        parent = (cJSON *)json_at(root, path);
+        parent = parent_make(parent, path);
         if (!parent) return err_set(e, "%s: there is no '%s' in the config", assignment, path);
         *last = '.';
     }
     struct err ignored;
     struct json *value = json_parse_new(equals + 1, strlen(equals + 1), &ignored);
     if (!value) value = outer(cJSON_CreateString(equals + 1));
-    if (override_set(parent, part, (cJSON *)value, path, e) == 0) return 0;
+    if (override_set(parent, last ? last + 1 : path, (cJSON *)value, path, e) == 0) return 0;
     json_free(value);
     return -1;
 }
@@ -272,16 +291,44 @@ void json_add_bool(struct json *parent, const char *key, bool value) {
     json_add(parent, key, outer(cJSON_CreateBool(value)));
 }
 
+// cJSON prints 15 digits where they are nearly right, which turns 9007199254740991 into another seed. Numbers
+// that 15 digits do not give back to the bit become raw text of 17.
+static void numbers_exact(cJSON *node) {
+    for (cJSON *child = node->child; child; child = child->next) numbers_exact(child);
+    if (!cJSON_IsNumber(node)) return;
+    char text[32];
+    snprintf(text, sizeof text, "%.15g", node->valuedouble);
+    if (strtod(text, NULL) == node->valuedouble) return;
+    snprintf(text, sizeof text, "%.17g", node->valuedouble);
+    node->valuestring = cJSON_malloc(sizeof text);
+    CHECK(node->valuestring, "json: out of memory");
+    strcpy(node->valuestring, text);
+    node->type = cJSON_Raw;
+}
+
 char *json_print_new(const struct json *node, bool indented) {
-    char *text = indented ? cJSON_Print(inner(node)) : cJSON_PrintUnformatted(inner(node));
+    struct json *exact = json_copy_new(node);
+    numbers_exact((cJSON *)exact);
+    char *text = indented ? cJSON_Print(inner(exact)) : cJSON_PrintUnformatted(inner(exact));
     CHECK(text, "json: out of memory");
+    json_free(exact);
     char *copy = mem_string_new(text);
     cJSON_free(text);
     return copy;
 }
 
+// Not cJSON_Compare, for which numbers that differ in the last bit are equal.
 bool json_equal(const struct json *a, const struct json *b) {
-    return cJSON_Compare(inner(a), inner(b), true);
+    enum json_type type = json_type(a);
+    if (type != json_type(b) || json_count(a) != json_count(b)) return false;
+    if (type == JSON_STRING) return strcmp(json_string(a), json_string(b)) == 0;
+    if (type == JSON_NUMBER || type == JSON_BOOL) return json_number(a) == json_number(b);
+    for (int i = 0; i < json_count(a); i++) {
+        const struct json *mine = json_item(a, i);
+        const struct json *theirs = type == JSON_OBJECT ? json_find(b, json_key(mine)) : json_item(b, i);
+        if (!theirs || !json_equal(mine, theirs)) return false;
+    }
+    return true;
 }
 
 void json_difference(char path[JSON_PATH], const struct json *a, const struct json *b) {

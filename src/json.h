@@ -50,7 +50,7 @@ void json_add_number(struct json *parent, const char *key, double value); // nul
 void json_add_string(struct json *parent, const char *key, const char *value);
 void json_add_bool(struct json *parent, const char *key, bool value);
 
-// The tree as text, indented or on one line. Free with mem_free.
+// The tree as text, indented or on one line; numbers read back to the bit. Free with mem_free.
 char *json_print_new(const struct json *node, bool indented);
 
 bool json_equal(const struct json *a, const struct json *b);
@@ -83,15 +83,18 @@ struct field {
     const char *help;
 };
 
+// clang-format off: its versions differ on braces in macros
 #define FIELD_END \
     { NULL, FIELD_NODE, 0, 0, 0, 0, NULL, NULL }
+// clang-format on
 
 // Fills the struct from an object node (NULL: all defaults). Errors name PATH.KEY; unknown keys say what was
 // meant.
 int fields_read(void *into, const struct field *fields, const struct json *node, const char *path,
                 struct err *e);
 
-// The struct as an object with every key, defaults too (FIELD_NODE members are copied).
+// The struct as an object with every key, defaults too (FIELD_NODE members are copied; strings and nodes that
+// are NULL are left out).
 struct json *fields_write_new(const void *from, const struct field *fields);
 
 // "PATH.KEY" or "PATH.3" into out (cut when too long); an empty path gives the key alone.

@@ -68,7 +68,7 @@ void params_zero_grad(struct params *ps, int shard) {
     memset(ps->grads[shard], 0, ps->size * sizeof(real));
 }
 
-static void reduce_chunk(void *context, int chunk) {
+VECTOR_CLONES static void reduce_chunk(void *context, int chunk) {
     const struct params *ps = context;
     size_t first = (size_t)chunk * REDUCE_CHUNK,
            end = first + REDUCE_CHUNK < ps->size ? first + REDUCE_CHUNK : ps->size;

@@ -1,6 +1,6 @@
-// The safetensors container: named tensors and a map of strings in one file (Hugging Face, format of 2022): 8 bytes of
-// header length, a JSON header, the tensors' bytes. Written so that equal content gives equal bytes; read with every
-// rule of the format checked before anything is believed.
+// The safetensors container: named tensors and a map of strings in one file (Hugging Face, format of 2022): 8
+// bytes of header length, a JSON header, the tensors' bytes. Written so that equal content gives equal bytes;
+// read with every rule of the format checked before anything is believed.
 #ifndef TALLY_SRC_SAFETENSORS_H
 #define TALLY_SRC_SAFETENSORS_H
 
@@ -15,7 +15,8 @@ struct safetensor {
     char name[SAFETENSORS_NAME];
     enum dtype dtype;
     struct shape shape;
-    const void *bytes; // writing: the caller's; reading: inside the file's memory, 8-byte aligned for its dtype
+    const void
+        *bytes; // writing: the caller's; reading: inside the file's memory, 8-byte aligned for its dtype
 };
 
 struct safetensors {
@@ -29,8 +30,8 @@ struct safetensors {
 size_t dtype_bytes(enum dtype type);
 enum dtype dtype_real(void);
 
-// Writes atomically. Tensors are sorted by falling alignment, then name (the list is reordered); metadata, an object of
-// strings, may be NULL. Native byte order must be little-endian.
+// Writes atomically. Tensors are sorted by falling alignment, then name (the list is reordered); metadata, an
+// object of strings, may be NULL. Native byte order must be little-endian.
 int safetensors_write(const char *path, struct safetensor *tensors, int count, const struct json *metadata,
                       struct err *e);
 

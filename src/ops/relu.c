@@ -7,7 +7,7 @@ struct tensor *op_relu(struct tape *t, struct tensor *x) {
     return y;
 }
 
-static void relu_backward(struct tape *t, struct tensor *y) {
+VECTOR_CLONES static void relu_backward(struct tape *t, struct tensor *y) {
     (void)t;
     real *restrict dx = y->input[0]->grad;
     const real *restrict value = y->value, *restrict dy = y->grad;
