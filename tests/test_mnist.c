@@ -185,10 +185,9 @@ static void set_put(const char *folder, enum form form) {
 }
 
 static int set_open(struct dataset *d, const char *config, struct data_source *source, struct err *e) {
-    struct json *resolved, *node = json_parse_new(config, strlen(config), e);
+    struct json *node = json_parse_new(config, strlen(config), e);
     assert_non_null(node);
-    int result = dataset_open(d, &resolved, node, "data", source, e);
-    json_free(resolved);
+    int result = dataset_open(d, node, "data", source, e);
     json_free(node);
     return result;
 }
