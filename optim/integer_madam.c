@@ -32,11 +32,18 @@ static const struct field fields[] = {
 
 enum { V };
 
+// The exponent of the smallest weight: e^-64 leaves room for w_max within float.
+static const double SPAN_LIMIT = 64;
+
+static double base_rate(const struct integer_madam *config) {
+    if (config->base_rate > 0) return config->base_rate;
+    return config->bits >= 12 ? 0.001 : config->bits >= 10 ? 0.004 : 0.01;
+}
+
 static void param_start(struct param *p, const struct integer_madam *config, uint64_t seed) {
-    double base = config->base_rate, squares = 0;
-    if (base == 0) base = config->bits >= 12 ? 0.001 : config->bits >= 10 ? 0.004 : 0.01;
+    double squares = 0;
     for (size_t i = 0; i < p->size; i++) squares += (double)p->value[i] * (double)p->value[i];
-    struct number number = number_make(NUMBER_MADAM, 16, base, 1);
+    struct number number = number_make(NUMBER_MADAM, 16, base_rate(config), 1);
     number.limit = 1 << config->bits;
     param_count_alloc(p, number, config->p_scale * sqrt(squares / (double)p->size));
     char purpose[PARAM_NAME + 16];
@@ -49,12 +56,16 @@ static void param_start(struct param *p, const struct integer_madam *config, uin
 }
 
 static int integer_madam_build(struct stage *s, uint64_t seed, struct err *e) {
+    const struct integer_madam *config = s->config;
+    if (base_rate(config) * (double)(1 << config->bits) > SPAN_LIMIT)
+        return err_set(e, "%s.base_rate: %g over %d levels goes below the smallest float", s->path,
+                       base_rate(config), 1 << config->bits);
     for (int i = 0; i < s->count; i++) {
         struct param *p = &s->params->list[s->param[i]];
         if (p->bound == 0)
             return err_set(e, "%s: %s starts at one value and has no signs; use another stage for it",
                            s->path, p->name);
-        param_start(p, s->config, seed);
+        param_start(p, config, seed);
     }
     stage_add_slot(s, "v", true);
     return 0;

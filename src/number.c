@@ -7,6 +7,9 @@
 // counters stop there.
 static const double GROWTH_LIMIT = 0x1p40;
 
+// What the unit spans by default.
+static const double POW2_OCTAVES = 12;
+
 static const struct {
     const char *name, *help;
     double parameter;
@@ -25,11 +28,13 @@ struct number number_make(enum number_kind kind, int bits, double parameter, int
     CHECK(bits == 8 || bits == 12 || bits == 16 || bits == 32, "number: %d bits", bits);
     int32_t limit = (int32_t)((UINT32_C(1) << (bits - 1)) - 1);
     if (unit == 0 && kind == NUMBER_MADAM) unit = 1;
+    if (unit == 0 && kind == NUMBER_POW2 && parameter > 0)
+        unit = (int32_t)fmax(1, fmin(POW2_OCTAVES * parameter, limit / 2));
     if (unit == 0) unit = bits == 8 ? 32 : bits == 12 ? 256 : bits == 16 ? 1024 : 1 << 20;
     CHECK(unit >= 1 && unit <= limit, "number: unit %d of %d bits", (int)unit, bits);
     if (parameter == 0) parameter = kinds[kind].parameter;
     if (kind == NUMBER_EXP) parameter /= unit;
-    if (kind == NUMBER_POW2 && parameter == 0) parameter = unit < 12 ? 1 : unit / 12.0;
+    if (kind == NUMBER_POW2 && parameter == 0) parameter = unit < POW2_OCTAVES ? 1 : unit / POW2_OCTAVES;
     struct number n = {kind, bits, parameter, limit, unit};
     double most = limit;
     if (kind == NUMBER_EXP || kind == NUMBER_MADAM)

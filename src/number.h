@@ -23,8 +23,6 @@ enum number_kind {
     NUMBER_KINDS
 };
 
-#define NUMBER_CHOICES "linear|square|power|exp|pow2|madam"
-
 struct number {
     enum number_kind kind;
     int bits;         // 8, 12, 16 or 32: how a counter is stored (12 bits in 16)
@@ -34,8 +32,8 @@ struct number {
 };
 
 // A number system; parameter 0 takes the default: p 2, base 4, q such that unit spans 12 octaves (pow2), b
-// 0.001 (madam). unit 0 takes 32, 256, 1024, 2^20 for 8, 12, 16, 32 bits (madam: 1, its largest level). bits
-// must be 8, 12, 16 or 32 and unit in 1 .. 2^(bits-1)-1.
+// 0.001 (madam). unit 0 takes 32, 256, 1024, 2^20 for 8, 12, 16, 32 bits (madam: 1, its largest level;
+// pow2 with q given: 12 q). bits must be 8, 12, 16 or 32 and unit in 1 .. 2^(bits-1)-1.
 struct number number_make(enum number_kind kind, int bits, double parameter, int32_t unit);
 
 const char *number_name(enum number_kind kind);

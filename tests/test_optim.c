@@ -416,7 +416,7 @@ static bool other_value(char *text, size_t size, const struct field *f, int k) {
         snprintf(text, size, "%d", value);
         return k == 0;
     case FIELD_REAL:
-        snprintf(text, size, "%.17g", f->initial > 0 ? f->initial / 2 : fmin(f->max, 0.3));
+        snprintf(text, size, "%.17g", f->initial > 0 ? f->initial / 2 : fmin(f->max, 0.01));
         return k == 0;
     case FIELD_BOOL:
         snprintf(text, size, "%s", f->initial != 0 ? "false" : "true");
@@ -518,7 +518,8 @@ static void value_is_the_counter(void **state) {
             }
 }
 
-// The largest initial weight sits at `unit`, and every other within half a count of its place.
+// The largest initial weight sits at `unit`, every other between its counter's neighbours (linear: within half a
+// count).
 static void counters_start_at_unit(void **state) {
     (void)state;
     for (int m = 0; m < MAPS; m++)
@@ -782,12 +783,14 @@ static const struct {
      "optim.weights.0.counter.unit: 4000000000 is not in 0 .. 1073741824"},
     {COUNTER("'map':'exp','parameter':1000"),
      "optim.weights.0.counter.parameter: 1000 takes 'exp' out of range at unit 1024"},
-    {COUNTER("'map':'pow2','parameter':1"),
+    {COUNTER("'map':'pow2','parameter':1,'unit':1024"),
      "optim.weights.0.counter.parameter: 1 takes 'pow2' out of range at unit 1024"},
     {COUNTER("'map':'power','parameter':0.5,'direction':'chain'"), // f'(0) is infinite
      "optim.weights.0.counter.parameter: 0.5 takes 'power' out of range at unit 1024"},
     {COUNTER("'eps':0"), "optim.weights.0.counter.eps: 0 is not in 1e-30 .. 1"},
     {COUNTER("'momentum':1"), "optim.weights.0.counter.momentum: 1 is not in 0 .. 0.9999"},
+    {WEIGHTS("{'integer_madam':{'base_rate':0.1}}"),
+     "optim.weights.0.integer_madam.base_rate: 0.1 over 4096 levels goes below the smallest float"},
     {WEIGHTS("{'integer_madam':{'bits':15}}"), "optim.weights.0.integer_madam.bits: 15 is not in 2 .. 14"},
     {WEIGHTS("{'sgd':{'nesterov':true,'momentum':0}}"),
      "optim.weights.0.sgd.nesterov: needs momentum above 0"},
