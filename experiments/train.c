@@ -209,9 +209,22 @@ static void epoch_say(struct loop *l) {
     }
 }
 
+// A run without a freeze, or too short for its density path, still ends at its target.
+static void last_cut(struct loop *l) {
+    struct run *r = l->run;
+    size_t weights, before, after;
+    train_density(&weights, &before, r->params);
+    optim_epoch(r->optim, r->config.train.epochs, r->config.train.epochs);
+    train_density(&weights, &after, r->params);
+    if (after < before)
+        log_line(&l->log, "the run ends above its target density: %zu weights cut, without training after it",
+                 before - after);
+}
+
 static int epoch_end(struct loop *l, struct err *e) {
     struct run *r = l->run;
     l->training = r->training;
+    if (r->epoch + 1 == r->config.train.epochs) last_cut(l);
     l->validation = r->batches.count[PART_VALIDATION] ? run_evaluate(r, PART_VALIDATION) : (struct score){0};
     r->epoch++;
     r->batch = 0;

@@ -12,19 +12,15 @@ struct adam {
     double rate, beta1, beta2, eps, weight_decay;
 };
 
-// clang-format off: its versions differ on braces in macros
-#define FIELDS(decay)                                                                                       \
-    {                                                                                                       \
-        {"rate", FIELD_REAL, offsetof(struct adam, rate), 0.001, 0, 1e3, NULL, "learning rate"},            \
-            {"beta1", FIELD_REAL, offsetof(struct adam, beta1), 0.9, 0,                                     \
-             0.9999,  NULL,       "decay of the mean gradient"},                                            \
-            {"beta2",  FIELD_REAL, offsetof(struct adam, beta2), 0.999, 0,                                  \
-             0.999999, NULL,       "decay of the mean square"},                                             \
-            {"eps", FIELD_REAL, offsetof(struct adam, eps), 1e-8, 0, 1, NULL, "keeps the division finite"}, \
-            {"weight_decay", FIELD_REAL,           offsetof(struct adam, weight_decay), decay, 0, 1,        \
-             NULL,           "shrinks the weights"},                                                        \
-            FIELD_END                                                                                       \
-    }
+// Versions of clang-format differ on braces in macros.
+// clang-format off
+#define FIELDS(decay)                                                                                             \
+    {{"rate", FIELD_REAL, offsetof(struct adam, rate), 0.001, 0, 1e3, NULL, "learning rate"},                     \
+     {"beta1", FIELD_REAL, offsetof(struct adam, beta1), 0.9, 0, 0.9999, NULL, "decay of the mean gradient"},     \
+     {"beta2", FIELD_REAL, offsetof(struct adam, beta2), 0.999, 0, 0.999999, NULL, "decay of the mean square"},   \
+     {"eps", FIELD_REAL, offsetof(struct adam, eps), 1e-8, 1e-30, 1, NULL, "keeps the division finite"},          \
+     {"weight_decay", FIELD_REAL, offsetof(struct adam, weight_decay), decay, 0, 1, NULL, "shrinks the weights"}, \
+     FIELD_END}
 // clang-format on
 
 static const struct field adam_fields[] = FIELDS(0);

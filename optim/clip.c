@@ -1,5 +1,5 @@
 // clip: scales the gradients of the list's parameters so that their common L2 norm is at most `norm` (Pascanu
-// et al. 2013, algorithm 1), as torch.nn.utils.clip_grad_norm_ does.
+// et al. 2013, algorithm 1), as torch.nn.utils.clip_grad_norm_ does but for its 1e-6 in the division.
 #include <math.h>
 
 #include "optim/optim.h"

@@ -208,8 +208,8 @@ static void block_direction(const struct stage *s, const struct span *span, size
 // --- move
 // -------------------------------------------------------------------------------------------------------
 
-// u becomes the move: target - c + r, with r = bits / 2^32. It is cut to ±2^30, which also makes a NaN gradient
-// harmless. A counter that the leak drains becomes 0 and does not move.
+// u becomes the move: target - c + r, with r = bits / 2^32. It is cut to ±2^30, also when it is NaN: a counter stays
+// within its limit whatever the gradient (that the loss is not finite is for the run to notice). A counter that the leak drains becomes 0 and does not move.
 VECTOR_CLONES static void block_target(struct block *b, real rate, real leak) {
     const real far = 0x1p30f;
     for (size_t i = 0; i < b->count; i++) {

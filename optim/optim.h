@@ -91,7 +91,8 @@ void optim_free(struct optim *o);
 // The description again, with every default filled in.
 struct json *optim_write_new(const struct optim *o);
 
-// At the start of an epoch (0-based, of `epochs`): the density path and the freeze.
+// At the start of an epoch (0-based, of `epochs`), and with epoch == epochs when the run is over: the density path and
+// the freeze.
 void optim_epoch(struct optim *o, int64_t epoch, int64_t epochs);
 
 // One step, number from 1, from the gradients in params->grads[0]. `epoch` is the position in the run as a

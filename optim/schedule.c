@@ -9,17 +9,12 @@
 #include <math.h>
 #include <string.h>
 
-// clang-format off: its versions differ on braces in macros
-#define WARMUP                                                                    \
-    {                                                                             \
-        "warmup", FIELD_REAL, offsetof(struct schedule, warmup), 0, 0, 1e6, NULL, \
-            "epochs in which the rate rises from 0"                               \
-    }
-#define FINAL                                                                 \
-    {                                                                         \
-        "final", FIELD_REAL, offsetof(struct schedule, final), 0, 0, 1, NULL, \
-            "the factor at the end of the run"                                \
-    }
+// Versions of clang-format differ on braces in macros.
+// clang-format off
+#define WARMUP {"warmup", FIELD_REAL, offsetof(struct schedule, warmup), 0, 0, 1e6, NULL, \
+                "epochs in which the rate rises from 0"}
+#define FINAL {"final", FIELD_REAL, offsetof(struct schedule, final), 0, 0, 1, NULL, \
+               "the factor at the end of the run"}
 // clang-format on
 
 static const struct field constant_fields[] = {WARMUP, FIELD_END};

@@ -16,7 +16,7 @@ const struct field sparsity_fields[] = {
      "where the path starts, of the run"},
     {"end", FIELD_REAL, offsetof(struct sparsity, end), 0.65, 0, 1, NULL, "where it reaches the target"},
     {"freeze", FIELD_REAL, offsetof(struct sparsity, freeze), 1, 0, 1, NULL,
-     "from here on no leak and zeros stay zero; 1: never"},
+     "from the first epoch at or after this point no leak, and zeros stay zero; 1: never"},
     {"granularity", FIELD_CHOICE, offsetof(struct sparsity, granularity), GRANULARITY_UNSTRUCTURED, 0, 0,
      "unstructured|block|n:m", "what lives or dies together"},
     {"block_rows", FIELD_INT, offsetof(struct sparsity, block_rows), 4, 1, 4096, NULL, "rows of a block"},
@@ -36,6 +36,8 @@ int sparsity_read(struct sparsity *s, const struct json *node, const char *path,
     if (fields_read(s, sparsity_fields, node, path, e) != 0) return -1;
     if (s->granularity == GRANULARITY_N_M) {
         if (s->n > s->m) return err_set(e, "%s.n: %d is more than m, %d", path, (int)s->n, (int)s->m);
+        if (s->target != 1 && s->target != (double)s->n / (double)s->m)
+            return err_set(e, "%s.target: %g, but n:m sets the density itself, to n / m", path, s->target);
         s->target = (double)s->n / (double)s->m;
     }
     if (!sparsity_active(s)) return 0;
@@ -191,7 +193,6 @@ void sparsity_epoch(struct sparsity *s, struct params *ps, int64_t epoch, int64_
     if (s->frozen) return;
     double density = sparsity_density(s, epoch, epochs);
     bool freeze = s->freeze < 1 && (double)epoch / (double)epochs >= s->freeze;
-    if (freeze) density = s->target;
     if (density < 1) sparsity_cut(s, ps, density);
     if (!freeze) return;
     s->frozen = true;

@@ -30,7 +30,8 @@ int sparsity_read(struct sparsity *s, const struct json *node, const char *path,
 // The density that the path asks for at the start of `epoch` of `epochs`.
 double sparsity_density(const struct sparsity *s, int64_t epoch, int64_t epochs);
 
-// What the start of an epoch asks for: cuts the smallest weights, freezes.
+// What the start of an epoch asks for: cuts the smallest weights, freezes. To be called once more with epoch == epochs
+// when the run is over, so that a run without a freeze, or one too short for its path, still ends at its target.
 void sparsity_epoch(struct sparsity *s, struct params *ps, int64_t epoch, int64_t epochs);
 
 // Zeroes the smallest weights until the density holds (all weight tensors together; in n:m each group).

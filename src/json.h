@@ -83,9 +83,9 @@ struct field {
     const char *help;
 };
 
-// clang-format off: its versions differ on braces in macros
-#define FIELD_END \
-    { NULL, FIELD_NODE, 0, 0, 0, 0, NULL, NULL }
+// Versions of clang-format differ on braces in macros.
+// clang-format off
+#define FIELD_END {NULL, FIELD_NODE, 0, 0, 0, 0, NULL, NULL}
 // clang-format on
 
 // Fills the struct from an object node (NULL: all defaults). Errors name PATH.KEY; unknown keys say what was
