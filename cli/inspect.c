@@ -94,17 +94,18 @@ static int one_inspect(const char *folder, bool as_json) {
 // A row: the runs of one name, data set and epochs.
 struct row {
     char name[128], dataset[64];
-    double epochs, bytes, error_sum, error_squares, density_sum;
+    double epochs, bytes, file_bytes, error_sum, error_squares, density_sum;
     int count;
 };
 
 static int row_add(struct row *rows, int *row_count, const struct json *s, struct err *e) {
-    static const char *const needed[] = {"test_error", "density", "epochs", "state_bytes_per_weight"};
+    static const char *const needed[] = {"test_error", "density", "epochs", "state_bytes_per_weight",
+                                         "checkpoint_bytes"};
     const struct json *name = json_find(s, "name"), *dataset = json_find(s, "dataset");
     if (!name || json_type(name) != JSON_STRING || !dataset || json_type(dataset) != JSON_STRING)
         return err_set(e, "not a run's summary");
-    double value[4];
-    for (int i = 0; i < 4; i++) {
+    double value[5];
+    for (int i = 0; i < 5; i++) {
         const struct json *node = json_find(s, needed[i]);
         if (!node || json_type(node) != JSON_NUMBER)
             return err_set(e, "has no %s; is the run finished?", needed[i]);
@@ -121,6 +122,7 @@ static int row_add(struct row *rows, int *row_count, const struct json *s, struc
         snprintf(row->dataset, sizeof row->dataset, "%s", json_string(dataset));
         row->epochs = value[2];
         row->bytes = value[3];
+        row->file_bytes = value[4];
     }
     row->count++;
     row->error_sum += value[0];
@@ -140,16 +142,17 @@ static int many_inspect(const char *const *folders, int count) {
         json_free(summary);
     }
     if (result == 0) {
-        puts("| run | data | epochs | seeds | test error % | density | state, bytes per weight |");
-        puts("|---|---|---|---|---|---|---|");
+        puts("| run | data | epochs | seeds | test error % | density | state, bytes per weight | checkpoint, "
+             "KB |");
+        puts("|---|---|---|---|---|---|---|---|");
     }
     for (int i = 0; i < row_count && result == 0; i++) {
         const struct row *r = &rows[i];
         double mean = r->error_sum / r->count, error = 0;
         if (r->count > 1)
             error = sqrt(fmax(0, r->error_squares - r->count * mean * mean) / (r->count - 1) / r->count);
-        printf("| %s | %s | %.0f | %d | %.2f ± %.2f | %.4g | %.3g |\n", r->name, r->dataset, r->epochs,
-               r->count, mean, error, r->density_sum / r->count, r->bytes);
+        printf("| %s | %s | %.0f | %d | %.2f ± %.2f | %.4g | %.3g | %.0f |\n", r->name, r->dataset, r->epochs,
+               r->count, mean, error, r->density_sum / r->count, r->bytes, r->file_bytes / 1000);
     }
     mem_free(rows);
     return result == 0 ? EXIT_GOOD : cli_fail(&e);

@@ -263,6 +263,10 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
     json_add_number(s, "density", weights ? (double)nonzero / (double)weights : 0);
     json_add(s, "per_layer", train_layers_new(r->params));
     json_add_number(s, "state_bytes_per_weight", optim_state_bytes(r->optim, OPTIM_WEIGHTS));
+    char path[PATH_LENGTH];
+    struct err ignored;
+    if (file_join(path, sizeof path, l->options->folder, TRAIN_CHECKPOINT, &ignored) == 0)
+        json_add_number(s, "checkpoint_bytes", (double)file_bytes(path));
     double seconds = l->all_seconds + l->seconds;
     json_add_number(s, "samples_per_second", seconds > 0 ? (l->all_samples + l->samples) / seconds : 0);
     json_add_number(s, "seconds", log_seconds() - l->log.start);

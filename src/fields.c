@@ -72,7 +72,7 @@ static int field_read(void *at, const struct field *f, const struct json *node, 
     case FIELD_CHOICE:
         return choice_read(at, f, node, path, e);
     case FIELD_NODE:
-        *(const struct json **)at = node;
+        *(const struct json **)at = json_type(node) == JSON_NULL ? NULL : node;
     }
     return 0;
 }

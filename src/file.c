@@ -102,6 +102,11 @@ bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
 
+uint64_t file_bytes(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+}
+
 int file_make_folder(const char *path, struct err *e) {
     char part[PATH_LENGTH];
     size_t length = strlen(path);

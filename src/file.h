@@ -20,6 +20,9 @@ int file_write_text(const char *path, const char *text, struct err *e);
 
 bool file_exists(const char *path);
 
+// The file's size, or 0 when there is none.
+uint64_t file_bytes(const char *path);
+
 // Makes the folder and those above it; an existing folder is fine.
 int file_make_folder(const char *path, struct err *e);
 

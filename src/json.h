@@ -71,7 +71,7 @@ enum field_type {
     FIELD_BOOL,   // bool
     FIELD_STRING, // const char *, borrowed from the tree or from the table; `text` is the default
     FIELD_CHOICE, // int: index into `text`, "sign|adam|chain"; initial = default index
-    FIELD_NODE    // const struct json *, borrowed, read by the owner; NULL when absent
+    FIELD_NODE    // const struct json *, borrowed, read by the owner; NULL when absent or null
 };
 
 struct field {
