@@ -1,5 +1,7 @@
-// What was built. The macros come from CMakeLists.txt.
+// What was built. The macros and tally_commit.h come from CMakeLists.txt.
 #include "experiments/version.h"
+
+#include <tally_commit.h>
 
 const char *version_text(void) {
     return TALLY_VERSION;
