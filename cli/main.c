@@ -1,7 +1,5 @@
 // tally VERB ...: finds the verb. Under the name `train` (a link) the program is `tally train`.
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -13,35 +11,6 @@ static const struct verb verbs[] = {
     {"inspect", "what is in a run: layers, density, counters; or a table of several runs", verb_inspect},
     {"list", "every layer, op, stage, number system, data set with its options", verb_list},
     {NULL, NULL, NULL}};
-
-int cli_fail(const struct err *e) {
-    fprintf(stderr, "tally: %s\n", e->text);
-    return EXIT_WRONG;
-}
-
-int cli_usage(const char *verb, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fputs("tally: ", stderr);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "; see 'tally %s%s--help'\n", verb, *verb ? " " : "");
-    va_end(args);
-    return EXIT_USAGE;
-}
-
-bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max) {
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (*text && !*end && value >= min && value <= max) return *out = (int)value, true;
-    cli_usage(verb, "%s: '%s' is not a whole number in %d .. %d", option, text, min, max);
-    return false;
-}
-
-void cli_print_json(const struct json *tree) {
-    char *text = json_print_new(tree, false);
-    puts(text);
-    mem_free(text);
-}
 
 static void help_print(void) {
     puts("Tally trains sparse networks whose weights are integer counters.\n\n"

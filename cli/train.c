@@ -183,9 +183,6 @@ static int resume_load(struct run *r, struct config *config, struct arguments *a
     if (result == 0 && (result = checkpoint_data(&a->options.only_set, &sample, &classes, &file, e)) != 0)
         err_at(e, path);
     if (result == 0) result = run_open(r, config, &a->options, e);
-    if (result == 0 && strcmp(a->options.only_set, r->data.type->name) != 0)
-        result = err_set(e, "%s: trained on '%s', the config names '%s'", path, a->options.only_set,
-                         r->data.type->name);
     if (result == 0) result = checkpoint_load(r, &file, path, e);
     if (result == 0 && !a->quiet && !a->json)
         fprintf(stderr, "resume %s: epoch %d of %d, step %d\n", path, (int)r->epoch + 1,

@@ -10,6 +10,7 @@ enum { FILE_LIMIT = 1 << 20 };
 struct sections {
     const char *name;
     int64_t seed;
+    const char *dataset;
     const struct json *data, *model, *optim, *train;
 };
 
@@ -18,6 +19,8 @@ const struct field config_fields[] = {
      "of the run and its folder; default: the config file's name"},
     {"seed", FIELD_INT, offsetof(struct sections, seed), 1, 0, 9007199254740991.0, NULL,
      "all random numbers of the run come from it"},
+    {"dataset", FIELD_STRING, offsetof(struct sections, dataset), 0, 0, 0, NULL,
+     "use just this one of data.set and data.fallback; a run's own config.json names what it was trained on"},
     {"data", FIELD_NODE, offsetof(struct sections, data), 0, 0, 0, NULL, "what to learn from"},
     {"model", FIELD_NODE, offsetof(struct sections, model), 0, 0, 0, NULL, "the list of layers"},
     {"optim", FIELD_NODE, offsetof(struct sections, optim), 0, 0, 0, NULL,
@@ -53,6 +56,7 @@ static int sections_read(struct config *c, struct err *e) {
     if (fields_read(&s, config_fields, c->root, "", e) != 0) return -1;
     if (s.name) snprintf(c->name, sizeof c->name, "%.*s", CONFIG_NAME - 1, s.name);
     c->seed = s.seed;
+    c->dataset = s.dataset;
     c->model = s.model;
     c->optim = s.optim;
     if (!*c->name || strchr(c->name, '/') || c->name[0] == '.' || strlen(c->name) > 100)

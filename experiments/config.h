@@ -22,6 +22,7 @@ struct config {
     char name[CONFIG_NAME];
     char where[CONFIG_WHERE]; // the file, for messages
     int64_t seed;
+    const char *dataset; // which of data.set and data.fallback to use; NULL: the first that is there
     struct config_data data;
     struct config_train train;
     const struct json *model, *optim; // read by their own rooms

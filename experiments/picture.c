@@ -22,7 +22,7 @@ struct histogram histogram_make(const struct param *p) {
             continue;
         }
         double bin = floor((log10(size) - HISTOGRAM_FIRST) / HISTOGRAM_STEP);
-        h.count[bin < 0 ? 0 : bin >= HISTOGRAM_BINS ? HISTOGRAM_BINS - 1 : (int)bin]++;
+        h.count[bin < 0 ? 0 : bin < HISTOGRAM_BINS ? (int)bin : HISTOGRAM_BINS - 1]++; // NaN is the last
     }
     return h;
 }
@@ -46,10 +46,10 @@ struct json *histogram_write_new(const struct params *ps) {
     return root;
 }
 
-// The colour of w, largest being the largest magnitude.
+// The colour of w, largest being the largest finite magnitude; what is not finite is as bright.
 static void pixel_paint(uint8_t rgb[CHANNELS], double w, double largest) {
     static const double positive[CHANNELS] = {255, 170, 60}, negative[CHANNELS] = {90, 170, 255}, zero = 18;
-    double share = largest > 0 ? cbrt(fabs(w) / largest) : 0;
+    double share = !isfinite(w) ? 1 : largest > 0 ? cbrt(fabs(w) / largest) : 0;
     for (int c = 0; c < CHANNELS; c++)
         rgb[c] = (uint8_t)(zero + ((w > 0 ? positive[c] : negative[c]) - zero) * share + 0.5);
 }
@@ -69,7 +69,8 @@ int picture_write(const struct params *ps, struct shape sample, const char *path
     if (width > SIDE_LIMIT) width = SIDE_LIMIT;
     if (height > SIDE_LIMIT) height = SIDE_LIMIT;
     double largest = 0;
-    for (size_t i = 0; i < p->size; i++) largest = fmax(largest, fabs((double)p->value[i]));
+    for (size_t i = 0; i < p->size; i++)
+        if (isfinite(p->value[i])) largest = fmax(largest, fabs((double)p->value[i]));
     uint8_t *rgb = mem_new((size_t)width * (size_t)height, CHANNELS);
     memset(rgb, 60, (size_t)width * (size_t)height * CHANNELS);
     for (int tile = 0; tile < tiles; tile++)

@@ -38,18 +38,23 @@ static struct json *data_resolve_new(const struct config_data *d, struct err *e)
     return data;
 }
 
-// The set the config names, else its fallback when the files are nowhere.
+// The set the config names, else its fallback when the files are nowhere; or just the one that is wanted.
 static int data_open(struct run *r, const struct run_options *options, struct err *e) {
     const struct config_data *d = &r->config.data;
     struct data_source source = {.folder = {options->data_folder, getenv("TALLY_DATA"), d->folder},
                                  .threads = parallel_processors()};
-    const char *name;
+    const char *wanted = options->only_set ? options->only_set : r->config.dataset;
+    const char *set, *fallback = NULL;
     const struct json *ignored;
-    if (json_read_named(&name, &ignored, d->set, "data.set", e) != 0) return -1;
-    bool skip = options->only_set && d->fallback && strcmp(options->only_set, name) != 0;
-    if (!skip) {
+    if (json_read_named(&set, &ignored, d->set, "data.set", e) != 0) return -1;
+    if (d->fallback && json_read_named(&fallback, &ignored, d->fallback, "data.fallback", e) != 0) return -1;
+    bool first = !wanted || strcmp(wanted, set) == 0;
+    if (!first && (!fallback || strcmp(wanted, fallback) != 0))
+        return err_set(e, "%s: dataset: '%.60s' is neither data.set nor data.fallback", r->config.where,
+                       wanted);
+    if (first) {
         int result = dataset_open(&r->data, d->set, "data.set", &source, e);
-        if (result == 0 || !d->fallback || !source.missing || options->only_set) return result;
+        if (result == 0 || wanted || !fallback || !source.missing) return result;
         snprintf(r->data_note, sizeof r->data_note, "%s", e->text);
         dataset_close(&r->data);
     }
@@ -58,7 +63,8 @@ static int data_open(struct run *r, const struct run_options *options, struct er
 }
 
 // Model, parameters, optimiser and tapes; then the config again with all defaults. `data` becomes part of it.
-static int parts_build(struct run *r, struct shape sample, int classes, struct json *data, struct err *e) {
+static int parts_build(struct run *r, const char *set, struct shape sample, int classes, struct json *data,
+                       struct err *e) {
     const struct config *c = &r->config;
     r->params = params_new();
     r->model = model_new(c->model, "model", sample, r->params, e);
@@ -83,6 +89,7 @@ static int parts_build(struct run *r, struct shape sample, int classes, struct j
     r->resolved = json_object_new();
     json_add_string(r->resolved, "name", c->name);
     json_add_number(r->resolved, "seed", (double)c->seed);
+    json_add_string(r->resolved, "dataset", set);
     json_add(r->resolved, "data", data);
     json_add(r->resolved, "model", model_write_new(r->model));
     json_add(r->resolved, "optim", optim_write_new(r->optim));
@@ -108,17 +115,17 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
         json_free(data);
         return -1;
     }
-    return parts_build(r, r->data.sample, r->data.classes, data, e);
+    return parts_build(r, r->data.type->name, r->data.sample, r->data.classes, data, e);
 }
 
-int run_open_without_data(struct run *r, struct config *config, struct shape sample, int classes,
-                          struct err *e) {
+int run_open_without_data(struct run *r, struct config *config, const char *set, struct shape sample,
+                          int classes, struct err *e) {
     memset(r, 0, sizeof *r);
     r->config = *config;
     config->root = NULL;
     r->threads = 1;
     struct json *data = data_resolve_new(&r->config.data, e);
-    return data ? parts_build(r, sample, classes, data, e) : err_at(e, r->config.where);
+    return data ? parts_build(r, set, sample, classes, data, e) : err_at(e, r->config.where);
 }
 
 void run_close(struct run *r) {

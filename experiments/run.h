@@ -45,9 +45,9 @@ struct run_options {
 // the config over. Close with run_close, also after a failure.
 int run_open(struct run *r, struct config *config, const struct run_options *options, struct err *e);
 
-// The same without data, for looking at a saved model: sample shape and classes come from the caller.
-int run_open_without_data(struct run *r, struct config *config, struct shape sample, int classes,
-                          struct err *e);
+// The same without data, for looking at a saved model: the set's name, sample shape and classes come from the caller.
+int run_open_without_data(struct run *r, struct config *config, const char *set, struct shape sample,
+                          int classes, struct err *e);
 
 void run_close(struct run *r);
 

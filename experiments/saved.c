@@ -31,7 +31,7 @@ static int opened_load(struct run *r, const struct safetensors *file, const char
         same_set.only_set = set;
         result = run_open(r, &config, &same_set, e);
     } else {
-        result = run_open_without_data(r, &config, sample, classes, e);
+        result = run_open_without_data(r, &config, set, sample, classes, e);
     }
     return result == 0 ? checkpoint_load(r, file, path, e) : -1;
 }

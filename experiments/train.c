@@ -282,6 +282,7 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
 static int pictures_save(const struct loop *l, struct err *e) {
     char path[PATH_LENGTH];
     struct json *histogram = histogram_write_new(l->run->params);
+    json_add_string(histogram, "dataset", l->run->data.type->name);
     int result = tree_save(l, "histogram.json", histogram, e);
     json_free(histogram);
     if (result != 0 || file_join(path, sizeof path, l->options->folder, "weights.png", e) != 0) return -1;

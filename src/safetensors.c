@@ -100,14 +100,14 @@ static int dtype_read(enum dtype *type, const struct json *node, const char *pat
 static int shape_read(struct shape *shape, size_t *size, const struct json *node, const char *path,
                       struct err *e) {
     if (!node || json_type(node) != JSON_ARRAY || json_count(node) > SHAPE_RANK_MAX)
-        return err_set(e, "%s.shape: wanted a list of at most %d numbers", path, SHAPE_RANK_MAX);
+        return err_set(e, "%s: wanted a list of at most %d numbers", path, SHAPE_RANK_MAX);
     shape->rank = json_count(node);
     *size = 1;
     for (int i = 0; i < shape->rank; i++) {
         int64_t dim;
         if (json_read_int(&dim, json_item(node, i), 1, 1 << 30, path, e) != 0) return -1;
         shape->dim[i] = (int)dim;
-        if (!size_mul(size, *size, (size_t)dim)) return err_set(e, "%s.shape: too large", path);
+        if (!size_mul(size, *size, (size_t)dim)) return err_set(e, "%s: too large", path);
     }
     return 0;
 }
@@ -119,15 +119,18 @@ static int entry_read(struct safetensor *t, size_t *begin, size_t *end, const st
     if (strlen(name) >= sizeof t->name) return err_set(e, "the name %.40s... is too long", name);
     if (json_type(entry) != JSON_OBJECT) return err_set(e, "%s: wanted an object", name);
     strcpy(t->name, name);
+    char path[JSON_PATH];
     size_t size, bytes;
     if (dtype_read(&t->dtype, json_find(entry, "dtype"), name, e) != 0) return -1;
-    if (shape_read(&t->shape, &size, json_find(entry, "shape"), name, e) != 0) return -1;
+    json_path(path, name, "shape", 0);
+    if (shape_read(&t->shape, &size, json_find(entry, "shape"), path, e) != 0) return -1;
+    json_path(path, name, "data_offsets", 0);
     const struct json *offsets = json_find(entry, "data_offsets");
     if (!offsets || json_type(offsets) != JSON_ARRAY || json_count(offsets) != 2)
-        return err_set(e, "%s.data_offsets: wanted two numbers", name);
+        return err_set(e, "%s: wanted two numbers", path);
     int64_t from, to;
-    if (json_read_int(&from, json_item(offsets, 0), 0, (int64_t)data_size, name, e) != 0) return -1;
-    if (json_read_int(&to, json_item(offsets, 1), from, (int64_t)data_size, name, e) != 0) return -1;
+    if (json_read_int(&from, json_item(offsets, 0), 0, (int64_t)data_size, path, e) != 0) return -1;
+    if (json_read_int(&to, json_item(offsets, 1), from, (int64_t)data_size, path, e) != 0) return -1;
     *begin = (size_t)from, *end = (size_t)to;
     if (!size_mul(&bytes, size, dtype_bytes(t->dtype)) || *end - *begin != bytes)
         return err_set(e, "%s: %zu bytes at its offsets, its shape wants another number", name,
@@ -149,6 +152,7 @@ static int metadata_read(struct safetensors *file, const struct json *node, stru
 static int header_read(struct safetensors *file, const struct json *header, unsigned char *data,
                        size_t data_size, struct err *e) {
     if (json_type(header) != JSON_OBJECT) return err_set(e, "the header is %s", json_type_name(header));
+    if (file->memory[PREFIX] != '{') return err_set(e, "the header does not begin with '{'");
     if (json_count(header) > TENSORS_LIMIT) return err_set(e, "more than %d tensors", TENSORS_LIMIT);
     file->tensors = mem_new((size_t)json_count(header), sizeof *file->tensors);
     size_t expected = 0;

@@ -148,6 +148,34 @@ static void eval_agrees(void **state) {
     assert_int_equal(RUN("list", "--json"), 0);
 }
 
+// Without MNIST and with a fallback: says so, and everything names what was trained on.
+static void fallback(void **state) {
+    (void)state;
+    assert_int_equal(RUN("train", "small.json", "data.set=mnist",
+                         "data.fallback={\"digits\": {\"train\": 300, \"test\": 50}}", "epochs=1", "--out",
+                         "fell"),
+                     0);
+    size_t size;
+    char *log = (char *)content(&size, "log.txt");
+    static const char said[] =
+        "note: mnist: train-images-idx3-ubyte not found in data (get it: datasets/get mnist)\n"
+        "note: this run trains on 'digits' instead, as the config allows\n";
+    assert_memory_equal(log, said, strlen(said));
+    mem_free(log);
+    static const char *const files[] = {"summary.json", "config.json", "metrics.jsonl", "histogram.json"};
+    for (int i = 0; i < 4; i++) {
+        char path[64];
+        struct err e;
+        snprintf(path, sizeof path, "fell/%s", files[i]);
+        struct json *tree = json_load_new(path, 1 << 20, &e);
+        if (!tree) fail_msg("%s", e.text);
+        assert_string_equal(json_string(json_find(tree, "dataset")), "digits");
+        json_free(tree);
+    }
+    assert_int_equal(RUN("eval", "fell"), 0);
+    assert_int_equal(RUN("train", "small.json", "data.set=mnist"), 1); // no fallback: an error
+}
+
 static void exit_statuses(void **state) {
     (void)state;
     assert_int_equal(RUN("train"), 2);
@@ -260,6 +288,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(stop_and_resume),
+        cmocka_unit_test(fallback),
         cmocka_unit_test(run_folder),
         cmocka_unit_test(eval_agrees),
         cmocka_unit_test(exit_statuses),

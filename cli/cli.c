@@ -1,0 +1,35 @@
+// What the verbs share. Contracts in cli.h.
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int cli_fail(const struct err *e) {
+    fprintf(stderr, "tally: %s\n", e->text);
+    return EXIT_WRONG;
+}
+
+int cli_usage(const char *verb, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("tally: ", stderr);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "; see 'tally %s%s--help'\n", verb, *verb ? " " : "");
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (*text && !*end && value >= min && value <= max) return *out = (int)value, true;
+    cli_usage(verb, "%s: '%s' is not a whole number in %d .. %d", option, text, min, max);
+    return false;
+}
+
+void cli_print_json(const struct json *tree) {
+    char *text = json_print_new(tree, false);
+    puts(text);
+    mem_free(text);
+}
