@@ -31,7 +31,7 @@ static void field_text(char type[160], char initial[64], const struct field *f) 
     snprintf(initial, 64, "%.10g", f->initial);
     switch (f->type) {
     case FIELD_INT:
-        snprintf(type, 160, "whole number, %.10g .. %.10g", f->min, f->max);
+        snprintf(type, 160, "whole number, %.16g .. %.16g", f->min, f->max);
         break;
     case FIELD_REAL:
         snprintf(type, 160, "number, %.10g .. %.10g", f->min, f->max);
@@ -84,8 +84,9 @@ static void entry_print(struct out *o, const char *topic, const char *name, cons
             json_add_string(key, "help", f->help);
             json_add(list, NULL, key);
         } else {
-            printf("      %-15s %s%s%s  [%s]\n", f->name, *initial ? initial : "", *initial ? "  " : "",
-                   f->help, type);
+            char shown[72] = "";
+            if (*initial) snprintf(shown, sizeof shown, "= %s", initial);
+            printf("      %-16s %-12s %s  [%s]\n", f->name, shown, f->help, type);
         }
     }
 }
@@ -95,6 +96,7 @@ static void list_config(struct out *o, const char *topic) {
     entry_print(o, topic, "config", "the whole file", config_fields);
     entry_print(o, topic, "data", "section", config_data_fields);
     entry_print(o, topic, "train", "section", config_train_fields);
+    entry_print(o, topic, "optim", "section", optim_fields);
     entry_print(o, topic, "optim.sparsity", "section", sparsity_fields);
 }
 

@@ -119,6 +119,22 @@ double stage_grad_squares(struct stage *s, int index, int threads) {
 // --- the optimiser
 // ----------------------------------------------------------------------------------------------
 
+// The section before its parts are read.
+struct description {
+    const struct json *list[OPTIM_LISTS], *schedule, *sparsity;
+};
+
+const struct field optim_fields[] = {{"weights", FIELD_NODE,
+                                      offsetof(struct description, list[OPTIM_WEIGHTS]), 0, 0, 0, NULL,
+                                      "stages for the parameters of rank 2 and more, in order"},
+                                     {"others", FIELD_NODE, offsetof(struct description, list[OPTIM_OTHERS]),
+                                      0, 0, 0, NULL, "stages for the rest: biases and the like"},
+                                     {"schedule", FIELD_NODE, offsetof(struct description, schedule), 0, 0, 0,
+                                      NULL, "of the factor in front of every rate; default constant"},
+                                     {"sparsity", FIELD_NODE, offsetof(struct description, sparsity), 0, 0, 0,
+                                      NULL, "density path, freeze and granularity; default: left alone"},
+                                     FIELD_END};
+
 static int list_build(struct optim *o, int list, const struct json *node, const char *path, struct err *e) {
     if (!node || json_type(node) != JSON_ARRAY || json_count(node) == 0 || json_count(node) > STAGES_LIMIT)
         return err_set(e, "%s: wanted a list of 1 to %d stages, such as [{\"adam\": {\"rate\": 0.001}}]",
@@ -150,20 +166,12 @@ static int list_build(struct optim *o, int list, const struct json *node, const 
 
 struct optim *optim_new(const struct json *node, const char *path, struct params *ps, uint64_t seed,
                         struct err *e) {
-    struct description {
-        const struct json *list[OPTIM_LISTS], *schedule, *sparsity;
-    } d;
-    static const struct field fields[] = {
-        {"weights", FIELD_NODE, offsetof(struct description, list[OPTIM_WEIGHTS]), 0, 0, 0, NULL, NULL},
-        {"others", FIELD_NODE, offsetof(struct description, list[OPTIM_OTHERS]), 0, 0, 0, NULL, NULL},
-        {"schedule", FIELD_NODE, offsetof(struct description, schedule), 0, 0, 0, NULL, NULL},
-        {"sparsity", FIELD_NODE, offsetof(struct description, sparsity), 0, 0, 0, NULL, NULL},
-        FIELD_END};
+    struct description d;
     if (!node) {
         err_set(e, "%s: must be given", path);
         return NULL;
     }
-    if (fields_read(&d, fields, node, path, e) != 0) return NULL;
+    if (fields_read(&d, optim_fields, node, path, e) != 0) return NULL;
     struct optim *o = mem_new(1, sizeof *o);
     o->params = ps;
     o->seed = seed;

@@ -68,6 +68,8 @@ struct stage_type {
     void (*update)(const struct stage *s, struct span *span, const struct step *step);
 };
 
+extern const struct field optim_fields[]; // of the `optim` section
+
 extern const struct stage_type *const stage_types[]; // NULL-terminated, in the order of optim.def
 
 enum { OPTIM_WEIGHTS, OPTIM_OTHERS, OPTIM_LISTS };

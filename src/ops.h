@@ -11,8 +11,8 @@ struct op {
     const char *name;
     // Adds to the gradient of each input that has one, from y->grad.
     void (*backward)(struct tape *t, struct tensor *y);
-    // For the gradient check: the shapes of the op's differentiable inputs (rank 0 ends the list unless
-    // first), and the op applied to them.
+    // For the gradient check: the shapes of the op's differentiable inputs, how many there are, and the op
+    // applied to them.
     struct shape example_input[OP_INPUTS];
     int example_inputs;
     struct tensor *(*example)(struct tape *t, struct tensor **x);
