@@ -13,13 +13,15 @@ static void levels_make(struct batches *b, bool normalise) {
         uint64_t histogram[256] = {0};
         for (size_t i = 0; i < pixels; i++) histogram[train->pixels[i]]++;
         double sum = 0, squares = 0;
+        int levels = 0;
         for (int v = 0; v < 256; v++) {
+            levels += histogram[v] > 0;
             sum += (double)histogram[v] * v;
             squares += (double)histogram[v] * v * v;
         }
         b->mean = sum / (double)pixels / 255;
         b->std = sqrt(squares / (double)pixels / 255 / 255 - b->mean * b->mean);
-        if (!(b->std > 0)) b->std = 1;
+        if (levels == 1 || !(b->std > 0)) b->std = 1; // of one level, rounding would leave a little
     }
     for (int v = 0; v < 256; v++) b->level[v] = (real)((v / 255.0 - b->mean) / b->std);
 }

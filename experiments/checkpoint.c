@@ -132,13 +132,27 @@ int checkpoint_config(struct config *c, const struct safetensors *file, const ch
     return root ? config_open_json(c, root, path, e) : err_at(e, path);
 }
 
+static bool number_read(double *value, const char *text, double min, double max) {
+    int used = 0;
+    return text && sscanf(text, "%lf%n", value, &used) == 1 && !text[used] && *value >= min && *value <= max;
+}
+
 static int meta_read(double *value, const struct safetensors *file, const char *key, double min, double max,
                      struct err *e) {
     const char *text = safetensors_meta(file, key);
-    int used = 0;
-    if (!text || sscanf(text, "%lf%n", value, &used) != 1 || text[used] || !(*value >= min && *value <= max))
-        return err_set(e, "__metadata__.%s: wanted a number in %g .. %g, found '%.40s'", key, min, max,
+    if (number_read(value, text, min, max)) return 0;
+    return err_set(e, "__metadata__.%s: wanted a number in %g .. %g, found '%.40s'", key, min, max,
+                   text ? text : "nothing");
+}
+
+static int meta_read_int(int64_t *value, const struct safetensors *file, const char *key, double min,
+                         double max, struct err *e) {
+    const char *text = safetensors_meta(file, key);
+    double number;
+    if (!number_read(&number, text, min, max) || number != floor(number))
+        return err_set(e, "__metadata__.%s: wanted a whole number in %g .. %g, found '%.40s'", key, min, max,
                        text ? text : "nothing");
+    *value = (int64_t)number;
     return 0;
 }
 
@@ -146,9 +160,9 @@ int checkpoint_data(const char **set, struct shape *sample, int *classes, const 
                     struct err *e) {
     *set = safetensors_meta(file, "dataset");
     const char *text = safetensors_meta(file, "sample");
-    double number;
+    int64_t number;
     if (!*set || !text) return err_set(e, "__metadata__: dataset or sample missing");
-    if (meta_read(&number, file, "classes", 2, 256, e) != 0) return -1;
+    if (meta_read_int(&number, file, "classes", 2, 256, e) != 0) return -1;
     *classes = (int)number;
     struct shape s = {3, {0}};
     int used = 0;
@@ -161,8 +175,12 @@ int checkpoint_data(const char **set, struct shape *sample, int *classes, const 
 
 static int values_check(const struct safetensor *t, struct err *e) {
     const real *value = t->bytes;
-    for (size_t i = 0; t->dtype == dtype_real() && i < shape_size(t->shape); i++)
+    const uint8_t *alive = t->bytes;
+    size_t size = shape_size(t->shape);
+    for (size_t i = 0; t->dtype == dtype_real() && i < size; i++)
         if (!isfinite(value[i])) return err_set(e, "%s: number %zu is not finite", t->name, i);
+    for (size_t i = 0; t->dtype == DTYPE_U8 && i < size; i++)
+        if (alive[i] > 1) return err_set(e, "%s: number %zu is neither 0 nor 1", t->name, i);
     return 0;
 }
 
@@ -197,22 +215,28 @@ static int tensors_load(struct run *r, const struct safetensors *file, bool froz
 }
 
 static int position_load(struct run *r, const struct safetensors *file, struct err *e) {
-    double epoch, batch, step, wrong, count;
-    if (meta_read(&epoch, file, "epoch", 0, (double)r->config.train.epochs, e) != 0) return -1;
-    if (meta_read(&batch, file, "batch", 0, 0x1p53, e) != 0) return -1;
-    if (meta_read(&step, file, "step", 0, 0x1p53, e) != 0) return -1;
+    int64_t wrong, count;
+    if (meta_read_int(&r->epoch, file, "epoch", 0, (double)r->config.train.epochs, e) != 0) return -1;
+    if (meta_read_int(&r->batch, file, "batch", 0, 0x1p53, e) != 0) return -1;
+    if (meta_read_int(&r->step, file, "step", 0, 0x1p53, e) != 0) return -1;
     if (meta_read(&r->training.loss, file, "training_loss", -0x1p100, 0x1p100, e) != 0) return -1;
-    if (meta_read(&wrong, file, "training_wrong", 0, 0x1p53, e) != 0) return -1;
-    if (meta_read(&count, file, "training_count", 0, 0x1p53, e) != 0) return -1;
-    r->epoch = (int64_t)epoch, r->batch = (int64_t)batch, r->step = (int64_t)step;
+    if (meta_read_int(&wrong, file, "training_wrong", 0, 0x1p53, e) != 0) return -1;
+    if (meta_read_int(&count, file, "training_count", 0, 0x1p53, e) != 0) return -1;
     r->training.wrong = (uint64_t)wrong, r->training.count = (uint64_t)count;
     return 0;
 }
 
 static int config_check(const struct run *r, const struct safetensors *file, struct err *e) {
+    static const char key[] = "__metadata__.config";
     const char *text = safetensors_meta(file, "config");
-    struct json *theirs = text ? json_parse_new(text, strlen(text), e) : NULL;
-    if (!theirs) return err_set(e, "has no config");
+    if (!text) return err_set(e, "has no config");
+    struct json *theirs = json_parse_new(text, strlen(text), e);
+    if (!theirs) return err_at(e, key);
+    if (json_type(theirs) != JSON_OBJECT) {
+        err_set(e, "%s: wanted an object, found %s", key, json_type_name(theirs));
+        json_free(theirs);
+        return -1;
+    }
     char path[JSON_PATH];
     json_difference(path, r->resolved, theirs);
     if (*path) {
@@ -228,12 +252,13 @@ static int config_check(const struct run *r, const struct safetensors *file, str
 }
 
 int checkpoint_load(struct run *r, const struct safetensors *file, const char *path, struct err *e) {
-    double frozen;
+    int64_t frozen;
     if (config_check(r, file, e) != 0) return err_at(e, path);
-    if (meta_read(&frozen, file, "frozen", 0, 1, e) != 0) return err_at(e, path);
+    if (meta_read_int(&frozen, file, "frozen", 0, 1, e) != 0) return err_at(e, path);
     if (position_load(r, file, e) != 0) return err_at(e, path);
     if (r->data.type && r->batch > run_batches(r))
-        return err_set(e, "%s: batch %d of an epoch of %d", path, (int)r->batch, (int)run_batches(r));
+        return err_set(e, "%s: batch %lld of an epoch of %lld", path, (long long)r->batch,
+                       (long long)run_batches(r));
     if (tensors_load(r, file, frozen != 0, e) != 0) return err_at(e, path);
     for (int i = 0; i < r->params->count; i++) {
         struct param *p = &r->params->list[i];
