@@ -251,11 +251,23 @@ static int config_check(const struct run *r, const struct safetensors *file, str
     return *path ? -1 : 0;
 }
 
+// Files of the same name may hold other images.
+static int data_check(const struct run *r, const struct safetensors *file, struct err *e) {
+    double mean, std;
+    if (!r->data.type) return 0;
+    if (meta_read(&mean, file, "mean", 0, 1, e) != 0 || meta_read(&std, file, "std", 0, 1, e) != 0) return -1;
+    if (mean == r->batches.mean && std == r->batches.std) return 0;
+    return err_set(e,
+                   "trained on other data: mean %.6g and standard deviation %.6g there, %.6g and %.6g here",
+                   mean, std, r->batches.mean, r->batches.std);
+}
+
 int checkpoint_load(struct run *r, const struct safetensors *file, const char *path, struct err *e) {
     int64_t frozen;
     if (config_check(r, file, e) != 0) return err_at(e, path);
     if (meta_read_int(&frozen, file, "frozen", 0, 1, e) != 0) return err_at(e, path);
     if (position_load(r, file, e) != 0) return err_at(e, path);
+    if (data_check(r, file, e) != 0) return err_at(e, path);
     if (r->data.type && r->batch > run_batches(r))
         return err_set(e, "%s: batch %lld of an epoch of %lld", path, (long long)r->batch,
                        (long long)run_batches(r));

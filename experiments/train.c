@@ -297,10 +297,12 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
         batches_epoch(&r->batches, r->epoch);
         *status = epoch_steps(l);
         if (*status == TRAIN_INTERRUPTED) return checkpoint(l, e);
+        if (*status == TRAIN_FINISHED && !params_finite(r->params)) *status = TRAIN_DIVERGED;
         if (*status == TRAIN_DIVERGED) {
-            log_line(&l->log,
-                     "the loss is not finite at epoch %d, step %d: stopped; the last checkpoint stays",
-                     (int)r->epoch + 1, (int)r->step);
+            log_line(
+                &l->log,
+                "the loss or a weight is not finite at epoch %d, step %d: stopped; the last checkpoint stays",
+                (int)r->epoch + 1, (int)r->step);
             return 0;
         }
         if (epoch_end(l, e) != 0) return -1;

@@ -11,7 +11,7 @@
 enum train_status {
     TRAIN_FINISHED,
     TRAIN_INTERRUPTED, // a signal: the checkpoint holds the exact position
-    TRAIN_DIVERGED,    // a loss that is not finite
+    TRAIN_DIVERGED,    // a loss or a weight that is not finite
     TRAIN_DEAD         // finished, but a weight tensor is all zero
 };
 

@@ -13,6 +13,9 @@ int err_set(struct err *e, const char *format, ...) {
     va_start(args, format);
     vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
+    // Names from files end in messages: nothing of them may steer a terminal.
+    for (char *c = e->text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     return -1;
 }
 

@@ -36,7 +36,7 @@ struct err {
     char text[512];
 };
 
-// Writes the message; always returns -1, so that `return err_set(e, ...)` reads well.
+// Writes the message, control characters as '?'; always returns -1, so that `return err_set(e, ...)` reads well.
 int err_set(struct err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 // Puts "WHERE: " before the message that is already there; always returns -1.

@@ -30,19 +30,39 @@ void json_path(char out[JSON_PATH], const char *path, const char *key, int index
     snprintf(out, JSON_PATH, "%.90s%s%.60s", path, *path ? "." : "", key);
 }
 
+static int key_order(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+// A key that the object has twice, or NULL. By sorting: objects from outside may have many keys.
+static const char *key_twice(const cJSON *object) {
+    size_t count = 0;
+    for (const cJSON *child = object->child; child; child = child->next) count++;
+    if (count < 2) return NULL;
+    const char **keys = mem_new(count, sizeof *keys), *twice = NULL;
+    count = 0;
+    for (const cJSON *child = object->child; child; child = child->next) keys[count++] = child->string;
+    qsort(keys, count, sizeof *keys, key_order);
+    for (size_t i = 1; i < count && !twice; i++)
+        if (strcmp(keys[i - 1], keys[i]) == 0) twice = keys[i];
+    mem_free(keys);
+    return twice;
+}
+
 // What cJSON lets through: keys twice, numbers out of range, trees without end.
 static int tree_check(const cJSON *node, const char *path, int depth, struct err *e) {
+    char child_path[JSON_PATH];
     if (depth > DEPTH_LIMIT) return err_set(e, "%s: nested deeper than %d", path, DEPTH_LIMIT);
     if (cJSON_IsNumber(node) && !isfinite(node->valuedouble))
         return err_set(e, "%s: the number does not fit", *path ? path : "the config");
+    const char *twice = cJSON_IsObject(node) ? key_twice(node) : NULL;
+    if (twice) {
+        json_path(child_path, path, twice, 0);
+        return err_set(e, "%s: given twice", child_path);
+    }
     int index = 0;
     for (const cJSON *child = node->child; child; child = child->next, index++) {
-        char child_path[JSON_PATH];
         json_path(child_path, path, child->string, index);
-        if (cJSON_IsObject(node))
-            for (const cJSON *other = node->child; other != child; other = other->next)
-                if (strcmp(other->string, child->string) == 0)
-                    return err_set(e, "%s: given twice", child_path);
         if (tree_check(child, child_path, depth + 1, e) != 0) return -1;
     }
     return 0;
@@ -119,6 +139,14 @@ const struct json *json_item(const struct json *node, int i) {
     const cJSON *item = cJSON_GetArrayItem(inner(node), i);
     CHECK(item, "json_item: %d of %d", i, json_count(node));
     return (const struct json *)item;
+}
+
+const struct json *json_first(const struct json *node) {
+    return json_count(node) ? (const struct json *)inner(node)->child : NULL;
+}
+
+const struct json *json_next(const struct json *member) {
+    return (const struct json *)inner(member)->next;
 }
 
 const struct json *json_find(const struct json *node, const char *key) {

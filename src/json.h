@@ -28,6 +28,8 @@ enum json_type json_type(const struct json *node);
 const char *json_type_name(const struct json *node);          // "a number", "an object" ...
 int json_count(const struct json *node);                      // members of an object or array, else 0
 const struct json *json_item(const struct json *node, int i); // i-th member; i < json_count
+const struct json *json_first(const struct json *node);       // and from member to member, for long ones;
+const struct json *json_next(const struct json *member);      // NULL at the end
 const struct json *json_find(const struct json *node, const char *key); // NULL when absent
 const char *json_key(const struct json *member);                        // "" for an array's member
 const char *json_string(const struct json *node);                       // of a JSON_STRING

@@ -161,3 +161,9 @@ size_t param_nonzero(const struct param *p) {
     for (size_t i = 0; i < p->size; i++) count += p->value[i] != 0;
     return count;
 }
+
+bool params_finite(const struct params *ps) {
+    bool finite = true;
+    for (size_t i = 0; i < ps->size; i++) finite &= isfinite(ps->values[i]) != 0;
+    return finite;
+}

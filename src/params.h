@@ -80,4 +80,7 @@ void param_bury(struct param *p, size_t first, size_t end);
 
 size_t param_nonzero(const struct param *p);
 
+// Whether every value of every parameter is a finite number.
+bool params_finite(const struct params *ps);
+
 #endif

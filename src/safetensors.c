@@ -141,9 +141,9 @@ static int entry_read(struct safetensor *t, size_t *begin, size_t *end, const st
 
 static int metadata_read(struct safetensors *file, const struct json *node, struct err *e) {
     if (json_type(node) != JSON_OBJECT) return err_set(e, "__metadata__: wanted an object");
-    for (int i = 0; i < json_count(node); i++)
-        if (json_type(json_item(node, i)) != JSON_STRING)
-            return err_set(e, "__metadata__.%.60s: wanted a string", json_key(json_item(node, i)));
+    for (const struct json *entry = json_first(node); entry; entry = json_next(entry))
+        if (json_type(entry) != JSON_STRING)
+            return err_set(e, "__metadata__.%.60s: wanted a string", json_key(entry));
     file->metadata = json_copy_new(node);
     return 0;
 }
@@ -156,8 +156,7 @@ static int header_read(struct safetensors *file, const struct json *header, unsi
     if (json_count(header) > TENSORS_LIMIT) return err_set(e, "more than %d tensors", TENSORS_LIMIT);
     file->tensors = mem_new((size_t)json_count(header), sizeof *file->tensors);
     size_t expected = 0;
-    for (int i = 0; i < json_count(header); i++) {
-        const struct json *entry = json_item(header, i);
+    for (const struct json *entry = json_first(header); entry; entry = json_next(entry)) {
         if (strcmp(json_key(entry), "__metadata__") == 0) {
             if (metadata_read(file, entry, e) != 0) return -1;
             continue;
