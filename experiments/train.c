@@ -213,12 +213,15 @@ static void epoch_say(struct loop *l) {
 static void last_cut(struct loop *l) {
     struct run *r = l->run;
     size_t weights, before, after;
+    char count[32];
     train_density(&weights, &before, r->params);
     optim_epoch(r->optim, r->config.train.epochs, r->config.train.epochs);
     train_density(&weights, &after, r->params);
     if (after < before)
-        log_line(&l->log, "the run ends above its target density: %zu weights cut, without training after it",
-                 before - after);
+        log_line(&l->log,
+                 "cut %s weights at the end of the run, to hold its target density; a longer run trains on "
+                 "after the cut",
+                 log_count(count, (double)(before - after)));
 }
 
 static int epoch_end(struct loop *l, struct err *e) {
