@@ -1,6 +1,7 @@
 // tally eval: the error of a saved run.
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -11,13 +12,17 @@ static const char help[] = "usage: tally eval RUN [options]\n\n"
                            "Error and loss of a trained run (its folder, or a checkpoint file) on the data "
                            "set it was trained on.\n\n"
                            "  --split S     test (default), validation or train\n"
+                           "  --keep SHARE  first prune, once and without retraining: each layer keeps its "
+                           "largest SHARE of weights, the\n"
+                           "                last layer twice that share\n"
                            "  --data DIR    look for data here first\n"
                            "  --threads N\n"
                            "  --json        one JSON object on stdout\n"
                            "  --help\n\n"
                            "examples:\n"
                            "  tally eval runs/mnist\n"
-                           "  tally eval runs/mnist --split validation --json";
+                           "  tally eval runs/mnist --split validation --json\n"
+                           "  tally eval runs/mnist-sgd --keep 0.1";
 
 static void score_print(const struct run *r, enum part part, struct score score, bool as_json) {
     size_t weights, nonzero;
@@ -43,17 +48,27 @@ static void score_print(const struct run *r, enum part part, struct score score,
 }
 
 int verb_eval(int argc, char **argv) {
-    static const struct option options[] = {
-        {"split", required_argument, NULL, 's'},   {"data", required_argument, NULL, 'd'},
-        {"threads", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"split", required_argument, NULL, 's'},
+                                            {"keep", required_argument, NULL, 'k'},
+                                            {"data", required_argument, NULL, 'd'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     struct run_options opened = {0};
     const char *split = "test";
     bool as_json = false;
+    double keep = 1;
+    char *end;
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
         case 's':
             split = optarg;
+            break;
+        case 'k':
+            keep = strtod(optarg, &end);
+            if (!*optarg || *end || !(keep > 0 && keep <= 1))
+                return cli_usage("eval", "--keep: '%s' is not a share in 0 .. 1", optarg);
             break;
         case 'd':
             opened.data_folder = optarg;
@@ -79,6 +94,7 @@ int verb_eval(int argc, char **argv) {
     int result = saved_open(&run, argv[optind], &opened, &e);
     if (result == 0 && run.batches.count[part] == 0)
         result = err_set(&e, "%s: the run has no %s samples", argv[optind], split);
+    if (result == 0 && keep < 1) sparsity_cut_layers(run.params, keep, 2);
     if (result == 0) score_print(&run, (enum part)part, run_evaluate(&run, (enum part)part), as_json);
     run_close(&run);
     return result == 0 ? EXIT_GOOD : cli_fail(&e);

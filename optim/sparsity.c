@@ -189,6 +189,30 @@ void sparsity_cut(const struct sparsity *s, struct params *ps, double density) {
     }
 }
 
+void sparsity_cut_layers(struct params *ps, double keep, double last) {
+    int last_weight = -1;
+    for (int i = 0; i < ps->count; i++) last_weight = param_is_weight(&ps->list[i]) ? i : last_weight;
+    for (int i = 0; i < ps->count; i++) {
+        struct param *p = &ps->list[i];
+        if (!param_is_weight(p)) continue;
+        double share = fmin(1, i == last_weight ? keep * last : keep);
+        size_t kept = (size_t)floor(share * (double)p->size + 0.5), ties = kept;
+        real *size = mem_new(p->size, sizeof *size);
+        for (size_t j = 0; j < p->size; j++) size[j] = (real)fabs((double)p->value[j]);
+        real threshold = kept ? select_largest(size, p->size, kept) : (real)INFINITY;
+        for (size_t j = 0; j < p->size; j++) ties -= fabs((double)p->value[j]) > (double)threshold;
+        for (size_t j = 0; j < p->size; j++) {
+            double mine = fabs((double)p->value[j]);
+            if (mine > (double)threshold) continue;
+            if (mine == (double)threshold && ties > 0)
+                ties--;
+            else
+                weight_kill(p, j);
+        }
+        mem_free(size);
+    }
+}
+
 void sparsity_epoch(struct sparsity *s, struct params *ps, int64_t epoch, int64_t epochs) {
     if (s->frozen) return;
     double density = sparsity_density(s, epoch, epochs);

@@ -34,6 +34,10 @@ double sparsity_density(const struct sparsity *s, int64_t epoch, int64_t epochs)
 // when the run is over, so that a run without a freeze, or one too short for its path, still ends at its target.
 void sparsity_epoch(struct sparsity *s, struct params *ps, int64_t epoch, int64_t epochs);
 
+// One-shot pruning layer by layer: each weight tensor keeps its largest `keep` of weights, the last one `last` times
+// that share (at most all). Schwarz et al. 2021 prune so, with last = 2.
+void sparsity_cut_layers(struct params *ps, double keep, double last);
+
 // Zeroes the smallest weights until the density holds (all weight tensors together; in n:m each group).
 void sparsity_cut(const struct sparsity *s, struct params *ps, double density);
 

@@ -2,13 +2,12 @@
 // resume as for no stop, and after kill -9; no malloc in a step; what the run folder holds; exit statuses.
 #define _GNU_SOURCE
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "experiments/saved.h"
 #include "experiments/train.h"
 #include "src/file.h"
 #include "tests/check.h"
+#include "tests/program.h"
 
 static const char config_text[] =
     "{\"name\": \"small\", \"data\": {\"set\": {\"digits\": {\"train\": 1000, \"test\": 200}}, "
@@ -19,25 +18,6 @@ static const char config_text[] =
     "[\"adam\"],\n"
     "  \"schedule\": {\"cosine\": {\"warmup\": 0.5}}, \"sparsity\": {\"target\": 0.1, \"freeze\": 0.7}},\n"
     " \"train\": {\"epochs\": 12, \"batch\": 50, \"shards\": 2}}\n";
-
-// Starts the program with these words; its output goes to log.txt.
-static pid_t program_start(const char *const *words) {
-    pid_t child = fork();
-    if (child != 0) return child;
-    const char *arguments[16] = {TEST_PROGRAM};
-    for (int i = 0; words[i] && i < 14; i++) arguments[i + 1] = words[i];
-    if (!freopen("log.txt", "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) _exit(99);
-    execv(TEST_PROGRAM, (char *const *)arguments);
-    _exit(98);
-}
-
-static int program_end(pid_t child) {
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-#define RUN(...) program_end(program_start((const char *const[]){__VA_ARGS__, NULL}))
 
 static unsigned char *content(size_t *size, const char *path) {
     struct err e;

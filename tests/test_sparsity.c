@@ -451,6 +451,41 @@ static void factor_multiplies_the_rate(void **state) {
     params_free(ps);
 }
 
+// Each layer keeps its own share, the last one twice it, and of each the largest.
+static void layers_are_cut_alone(void **state) {
+    (void)state;
+    static const double keep[] = {0.5, 0.1, 0.013, 0.9};
+    for (int kind = 0; kind < VALUES; kind++)
+        for (int k = 0; k < 4; k++) {
+            struct params *ps = params_of((enum values)kind, 7);
+            real *before = values_new(ps);
+            sparsity_cut_layers(ps, keep[k], 2);
+            for (int i = 0; i < ps->count; i++) {
+                const struct param *p = &ps->list[i];
+                if (!param_is_weight(p)) {
+                    assert_memory_equal(p->value, before + p->offset, p->size * sizeof(real));
+                    continue;
+                }
+                size_t zeros = 0,
+                       most = (size_t)floor(fmin(1, i == 3 ? 2 * keep[k] : keep[k]) * (double)p->size + 0.5);
+                double smallest_kept = INFINITY, largest_cut = 0;
+                for (size_t j = 0; j < p->size; j++) {
+                    double was = fabs((double)before[p->offset + j]);
+                    zeros += was == 0;
+                    if (p->value[j] != 0)
+                        smallest_kept = fmin(smallest_kept, was);
+                    else
+                        largest_cut = fmax(largest_cut, was);
+                }
+                size_t wanted = p->size - zeros < most ? p->size - zeros : most;
+                assert_int_equal(param_nonzero(p), wanted);
+                assert_true(smallest_kept >= largest_cut);
+            }
+            mem_free(before);
+            params_free(ps);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unstructured),
@@ -462,6 +497,7 @@ int main(void) {
         cmocka_unit_test(without_a_path_one_cut),
         cmocka_unit_test(dense),
         cmocka_unit_test(optimiser_keeps_the_pattern),
+        cmocka_unit_test(layers_are_cut_alone),
         cmocka_unit_test(schedules),
         cmocka_unit_test(factor_multiplies_the_rate),
     };
