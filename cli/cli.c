@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int cli_fail(const struct err *e) {
     fprintf(stderr, "tally: %s\n", e->text);
@@ -32,4 +33,11 @@ void cli_print_json(const struct json *tree) {
     char *text = json_print_new(tree, false);
     puts(text);
     mem_free(text);
+}
+
+int cli_program(char path[4096], struct err *e) {
+    ssize_t length = readlink("/proc/self/exe", path, 4095);
+    if (length <= 0) return err_set(e, "/proc/self/exe: cannot be read, so no run can be started from here");
+    path[length] = 0;
+    return 0;
 }

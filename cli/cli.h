@@ -23,6 +23,9 @@ VERB(train)
 VERB(eval)
 VERB(inspect)
 VERB(list)
+VERB(compare)
+VERB(report)
+VERB(sweep)
 #undef VERB
 
 // "tally: MESSAGE" on stderr; returns EXIT_WRONG.
@@ -33,6 +36,9 @@ int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 
 // A whole number of an option; false (and a usage message) when it is none in min .. max.
 bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max);
+
+// The path of this program, for starting it again as a child process.
+int cli_program(char path[4096], struct err *e);
 
 // The tree on stdout, on one line.
 void cli_print_json(const struct json *tree);

@@ -9,6 +9,9 @@ static const struct verb verbs[] = {
     {"train", "train a network as a config says", verb_train},
     {"eval", "error of a trained run on its test or validation data", verb_eval},
     {"inspect", "what is in a run: layers, density, counters; or a table of several runs", verb_inspect},
+    {"compare", "train variants of a config, or take runs, and put them side by side", verb_compare},
+    {"report", "a page with tables and plots of finished runs", verb_report},
+    {"sweep", "train a grid or random draws of options, sorted by validation error", verb_sweep},
     {"list", "every layer, op, stage, number system, data set with its options", verb_list},
     {NULL, NULL, NULL}};
 
