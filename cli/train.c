@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "experiments/checkpoint.h"
+#include "experiments/report.h"
 #include "experiments/saved.h"
 #include "experiments/train.h"
 #include "src/file.h"
@@ -15,14 +16,16 @@ static const char help[] =
     "usage: tally train CONFIG [path.key=value ...] [options]\n\n"
     "Trains the network that CONFIG describes and writes a run folder: config.json (every default filled "
     "in),\n"
-    "metrics.jsonl (a line per epoch), checkpoint.safetensors, summary.json, weights.png, histogram.json.\n"
+    "metrics.jsonl (a line per epoch), checkpoint.safetensors, summary.json, weights.png, histogram.json,\n"
+    "report.html.\n"
     "path.key=value sets any key of the config; a path that is unique may be cut short.\n\n"
     "  --data DIR    look for data here first (then $TALLY_DATA, then data.folder of the config)\n"
-    "  --out DIR     the run folder (default runs/NAME); an earlier run there is kept as DIR.1, DIR.2 ...\n"
+    "  --out DIR     the run folder (default runs/NAME); an earlier run there is kept as DIR.old1 ...\n"
     "  --threads N   default: the processors, at most train.shards; the result does not depend on it\n"
     "  --resume      go on from the folder's checkpoint, to the same bits as without the stop\n"
     "  --quiet       say nothing but errors\n"
     "  --json        metrics lines and the summary as JSON on stdout, no progress\n"
+    "  --no-report   leave out report.html, which takes a second or two\n"
     "  --help\n\n"
     "examples:\n"
     "  tally train configs/mnist.json\n"
@@ -37,7 +40,7 @@ struct arguments {
     const char *overrides[OVERRIDES_LIMIT];
     int override_count;
     struct run_options options;
-    bool resume, quiet, json;
+    bool resume, quiet, json, no_report;
 };
 
 // A signal handler can reach nothing else: the program's one mutable global.
@@ -58,11 +61,15 @@ static void signals_watch(void) {
 
 // EXIT_GOOD, or another status and `done`.
 static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
-    static const struct option options[] = {
-        {"data", required_argument, NULL, 'd'},    {"out", required_argument, NULL, 'o'},
-        {"threads", required_argument, NULL, 't'}, {"resume", no_argument, NULL, 'r'},
-        {"quiet", no_argument, NULL, 'q'},         {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"resume", no_argument, NULL, 'r'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"no-report", no_argument, NULL, 'n'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     *done = true;
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
@@ -84,6 +91,9 @@ static int arguments_read(struct arguments *a, bool *done, int argc, char **argv
         case 'j':
             a->json = true;
             break;
+        case 'n':
+            a->no_report = true;
+            break;
         case 'h':
             puts(help);
             return EXIT_GOOD;
@@ -91,7 +101,8 @@ static int arguments_read(struct arguments *a, bool *done, int argc, char **argv
             return cli_usage("train", "unknown option or missing value: %s", argv[optind - 1]);
         }
     for (; optind < argc; optind++) {
-        if (strchr(argv[optind], '=')) {
+        // An '=' after a '/' belongs to a path.
+        if (argv[optind][strcspn(argv[optind], "/=")] == '=') {
             if (a->override_count == OVERRIDES_LIMIT)
                 return cli_usage("train", "more than %d assignments", OVERRIDES_LIMIT);
             a->overrides[a->override_count++] = argv[optind];
@@ -111,7 +122,7 @@ static int folder_prepare(const char *folder, bool quiet, struct err *e) {
     if (saved_exists(folder)) {
         char aside[FOLDER_LENGTH + 16];
         int number = 1;
-        do snprintf(aside, sizeof aside, "%.*s.%d", FOLDER_LENGTH, folder, number++);
+        do snprintf(aside, sizeof aside, "%.*s.old%d", FOLDER_LENGTH, folder, number++);
         while (file_exists(aside));
         if (rename(folder, aside) != 0)
             return err_set(e, "%.200s: holds a run, which can't be moved to %.200s; choose another --out",
@@ -151,7 +162,7 @@ static void fallback_say(const struct run *r) {
             r->data.type->name);
 }
 
-static void summary_print(const struct json *s, const char *folder) {
+static void summary_print(const struct json *s, const char *folder, bool reported) {
     char count[2][32];
     const struct json *test = json_find(s, "test_error"), *layers = json_find(s, "per_layer");
     printf("%s: ", json_string(json_find(s, "status")));
@@ -168,7 +179,8 @@ static void summary_print(const struct json *s, const char *folder) {
                log_count(count[1], json_number(json_find(l, "nonzero"))),
                json_number(json_find(l, "density")));
     }
-    printf("%s/: summary.json, metrics.jsonl, checkpoint.safetensors, weights.png\n", folder);
+    printf("%s/: summary.json, metrics.jsonl, checkpoint.safetensors, weights.png%s\n", folder,
+           reported ? ", report.html" : "");
 }
 
 // The checkpoint to go on from: its data set decides which of the config's sets is opened.
@@ -191,6 +203,19 @@ static int resume_load(struct run *r, struct config *config, struct arguments *a
     return result;
 }
 
+// report.html of this run. Its measures are taken here, where the data is open.
+static int report(struct run *r, const char *folder, struct err *e) {
+    struct measures measures;
+    bool drawn = true;
+    if (measures_make(&measures, r, folder, e) != 0 || measures_save(&measures, folder, e) != 0) return -1;
+    struct results *results = results_new(r->config.name, &folder, 1, NULL, e);
+    int result = results ? report_write(results, folder, &drawn, e) : -1;
+    results_free(results);
+    if (result == 0 && !drawn)
+        fprintf(stderr, "note: report.html has no plots: install gnuplot (Debian: gnuplot-nox)\n");
+    return result;
+}
+
 static int trained(struct run *r, struct arguments *a, const char *folder, enum train_status *status,
                    struct err *e) {
     if (!a->resume && folder_prepare(folder, a->quiet || a->json, e) != 0) return -1;
@@ -200,10 +225,15 @@ static int trained(struct run *r, struct arguments *a, const char *folder, enum 
     struct json *summary;
     signals_watch();
     if (train(r, &options, status, &summary, e) != 0) return -1;
+    bool whole = *status == TRAIN_FINISHED || *status == TRAIN_DEAD;
+    if (whole && !a->no_report && report(r, folder, e) != 0) {
+        json_free(summary);
+        return -1;
+    }
     if (a->json)
         cli_print_json(summary);
     else if (!a->quiet)
-        summary_print(summary, folder);
+        summary_print(summary, folder, whole && !a->no_report);
     json_free(summary);
     return 0;
 }

@@ -75,10 +75,9 @@ struct block {
 // ------------------------------------------------------------------------------------------------------
 
 static void tables_make(struct own *own, const struct number *number, bool with_slope) {
-    bool cheap = number->kind == NUMBER_LINEAR || number->kind == NUMBER_SQUARE;
     if (number->limit >= TABLE_LIMIT) return;
     size_t size = (size_t)number->limit + 1;
-    own->f = cheap ? NULL : mem_new(size, sizeof *own->f);
+    own->f = number->kind == NUMBER_SQUARE ? NULL : mem_new(size, sizeof *own->f);
     own->slope = with_slope ? mem_new(size, sizeof *own->slope) : NULL;
     for (size_t c = 0; c < size; c++) {
         if (own->f) own->f[c] = number_value(number, (int32_t)c);

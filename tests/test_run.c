@@ -56,10 +56,12 @@ static void stop_in_the_middle(pid_t child, const char *metrics, int signal_numb
 
 static void threads_do_not_matter(void **state) {
     (void)state;
-    assert_int_equal(RUN("train", "small.json", "--out", "one", "--threads", "1", "--quiet"), 0);
-    assert_int_equal(RUN("train", "small.json", "--out", "two", "--threads", "2", "--quiet"), 0);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "--out", "one", "--threads", "1", "--quiet"),
+                     0);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "--out", "two", "--threads", "2", "--quiet"),
+                     0);
     assert_same_file("one/checkpoint.safetensors", "two/checkpoint.safetensors");
-    assert_int_equal(RUN("train", "small.json", "seed=2", "--out", "other", "--quiet"), 0);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "seed=2", "--out", "other", "--quiet"), 0);
     size_t size_a, size_b;
     unsigned char *a = content(&size_a, "one/checkpoint.safetensors"),
                   *b = content(&size_b, "other/checkpoint.safetensors");
@@ -78,12 +80,12 @@ static void stop_and_resume(void **state) {
         char metrics[64], checkpoint[64];
         snprintf(metrics, sizeof metrics, "%s/metrics.jsonl", ways[i].folder);
         snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", ways[i].folder);
-        pid_t child =
-            program_start((const char *const[]){"train", "small.json", "--out", ways[i].folder, NULL});
+        pid_t child = program_start(
+            (const char *const[]){"train", "small.json", "--no-report", "--out", ways[i].folder, NULL});
         stop_in_the_middle(child, metrics, ways[i].signal_number);
         assert_int_equal(program_end(child), ways[i].status);
         assert_true(lines_of(metrics) < 12); // or it was no stop in the middle
-        assert_int_equal(RUN("train", "small.json", "--out", ways[i].folder, "--resume"), 0);
+        assert_int_equal(RUN("train", "small.json", "--no-report", "--out", ways[i].folder, "--resume"), 0);
         assert_same_file("one/checkpoint.safetensors", checkpoint);
         assert_int_equal(lines_of(metrics), 12);
     }
@@ -109,7 +111,7 @@ static void run_folder(void **state) {
     assert_true(file_exists("one/config.json") && file_exists("one/weights.png") &&
                 file_exists("one/histogram.json"));
     // The resolved config describes the same run.
-    assert_int_equal(RUN("train", "one/config.json", "--out", "again", "--quiet"), 0);
+    assert_int_equal(RUN("train", "one/config.json", "--no-report", "--out", "again", "--quiet"), 0);
     assert_same_file("one/checkpoint.safetensors", "again/checkpoint.safetensors");
 }
 
@@ -131,7 +133,7 @@ static void eval_agrees(void **state) {
 // Without MNIST and with a fallback: says so, and everything names what was trained on.
 static void fallback(void **state) {
     (void)state;
-    assert_int_equal(RUN("train", "small.json", "data.set=mnist",
+    assert_int_equal(RUN("train", "small.json", "--no-report", "data.set=mnist",
                          "data.fallback={\"digits\": {\"train\": 300, \"test\": 50}}", "epochs=1", "--out",
                          "fell"),
                      0);
@@ -153,23 +155,24 @@ static void fallback(void **state) {
         json_free(tree);
     }
     assert_int_equal(RUN("eval", "fell"), 0);
-    assert_int_equal(RUN("train", "small.json", "data.set=mnist"), 1); // no fallback: an error
+    assert_int_equal(RUN("train", "small.json", "--no-report", "data.set=mnist"), 1); // no fallback: an error
 }
 
 static void exit_statuses(void **state) {
     (void)state;
     assert_int_equal(RUN("train"), 2);
-    assert_int_equal(RUN("train", "small.json", "--treads", "2"), 2);
-    assert_int_equal(RUN("train", "small.json", "--threads", "none"), 2);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "--treads", "2"), 2);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "--threads", "none"), 2);
     assert_int_equal(RUN("train", "nowhere.json"), 1);
     assert_int_equal(RUN("eval", "nowhere"), 1);
     assert_int_equal(RUN("trane"), 2);
     assert_int_equal(RUN("train", "--help"), 0);
     // Weights that leave the range of float: the run notices.
-    assert_int_equal(
-        RUN("train", "small.json", "optim.weights=[{\"sgd\": {\"rate\": 1000}}]", "--out", "far"), 3);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "optim.weights=[{\"sgd\": {\"rate\": 1000}}]",
+                         "--out", "far"),
+                     3);
     // Another config does not go on with this checkpoint.
-    assert_int_equal(RUN("train", "small.json", "epochs=13", "--out", "one", "--resume"), 1);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "epochs=13", "--out", "one", "--resume"), 1);
     size_t size;
     char *log = (char *)content(&size, "log.txt");
     assert_string_equal(
