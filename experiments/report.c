@@ -7,6 +7,7 @@
 
 #include "experiments/gnuplot.h"
 #include "experiments/saved.h"
+#include "experiments/verdict.h"
 #include "src/file.h"
 
 enum { PATH_LENGTH = 4200, PICTURE_LIMIT = 1 << 26, PNG_HEAD = 24, VALUE = 64 };
@@ -105,6 +106,20 @@ static void table_add(struct page *p, const struct results *r, const struct colu
     page_add(p, "</tbody>\n</table>\n</div>\n");
 }
 
+// Who wins, for several variants.
+static void verdicts_add(struct page *p, const struct results *r) {
+    if (r->count < 2) return;
+    char text[VERDICTS][VERDICT_TEXT];
+    verdicts_make(text, r);
+    page_add(p, "<ul>\n");
+    for (int i = 0; i < VERDICTS; i++) {
+        page_add(p, "<li>");
+        page_text(p, text[i]);
+        page_add(p, "</li>\n");
+    }
+    page_add(p, "</ul>\n");
+}
+
 static void tables_add(struct page *p, const struct results *r) {
     int count = 0, all = 0;
     for (const struct column *c = results_columns; c->key; c++) all++;
@@ -117,6 +132,7 @@ static void tables_add(struct page *p, const struct results *r) {
              "<p class=\"soft\">Mean over seeds, ± its standard error.%s A dash: not measured, or never "
              "reached.</p>\n",
              r->count > 1 ? " Bold: the lowest of a column in which less is better." : "");
+    verdicts_add(p, r);
     count = 0;
     for (const struct column *c = results_columns; c->key; c++)
         if (!column_is_first(c)) columns[count++] = c;
