@@ -41,3 +41,19 @@ int cli_program(char path[4096], struct err *e) {
     path[length] = 0;
     return 0;
 }
+
+// A signal handler can reach nothing else: the program's one mutable global.
+static volatile sig_atomic_t stop_asked;
+
+static void stop_ask(int signal_number) {
+    (void)signal_number;
+    stop_asked = 1;
+}
+
+const volatile sig_atomic_t *cli_stop_watch(void) {
+    struct sigaction action = {.sa_handler = stop_ask, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return &stop_asked;
+}

@@ -2,6 +2,8 @@
 #ifndef TALLY_CLI_CLI_H
 #define TALLY_CLI_CLI_H
 
+#include <signal.h>
+
 #include "src/json.h"
 
 // Exit statuses, the same for every verb.
@@ -36,6 +38,10 @@ int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 
 // A whole number of an option; false (and a usage message) when it is none in min .. max.
 bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max);
+
+// From here on Ctrl-C (SIGINT) and SIGTERM set the flag that is returned instead of ending the program; a second one ends
+// it at once.
+const volatile sig_atomic_t *cli_stop_watch(void);
 
 // The path of this program, for starting it again as a child process.
 int cli_program(char path[4096], struct err *e);

@@ -1,6 +1,5 @@
 // tally compare: trains the variants of a compare config, or takes runs that are there, and puts them side by side.
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,21 +40,6 @@ struct arguments {
     int at_once;
     bool quiet, json;
 };
-
-// As in train: what a signal handler can reach.
-static volatile sig_atomic_t stop_asked;
-
-static void stop_ask(int signal_number) {
-    (void)signal_number;
-    stop_asked = 1;
-}
-
-static void signals_watch(void) {
-    struct sigaction action = {.sa_handler = stop_ask};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 static bool only_read(struct arguments *a, char *list) {
     int count = 0;
@@ -163,8 +147,7 @@ static int config_compare(const char *path, const struct arguments *a, struct er
                                    .data_folder = a->options.data_folder,
                                    .at_once = a->at_once,
                                    .quiet = a->quiet || a->json,
-                                   .stop = &stop_asked};
-    signals_watch();
+                                   .stop = cli_stop_watch()};
     if (result == 0) result = jobs_run(&c.jobs, &options, e);
     if (result == 0) {
         const char **folders = mem_new((size_t)c.jobs.count, sizeof *folders);

@@ -1,6 +1,5 @@
 // tally sweep: one config, several values of some keys, a run for each combination.
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,22 +39,6 @@ struct arguments {
     int count, trials, seed, jobs;
     bool quiet, json;
 };
-
-// A signal handler can reach nothing else.
-static volatile sig_atomic_t stop_asked;
-
-static void stop_ask(int signal_number) {
-    (void)signal_number;
-    stop_asked = 1;
-}
-
-static void signals_watch(void) {
-    struct sigaction action = {.sa_handler = stop_ask,
-                               .sa_flags = (int)SA_RESETHAND}; // a second Ctrl-C ends at once
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 // Configs and assignments, in any order.
 static int words_read(struct arguments *a, int argc, char **argv) {
@@ -139,8 +122,7 @@ static int sweep_train(const struct sweep *s, const struct jobs *jobs, const str
                                    .data_folder = a->data_folder,
                                    .at_once = a->jobs,
                                    .quiet = a->quiet || a->json,
-                                   .stop = &stop_asked};
-    signals_watch();
+                                   .stop = cli_stop_watch()};
     int result = jobs_run(jobs, &options, e);
     struct json *results = sweep_results_new(s, jobs);
     if (sweep_save(results, out, result < 0 ? &other : e) != 0) result = -1;

@@ -43,22 +43,6 @@ struct arguments {
     bool resume, quiet, json, no_report;
 };
 
-// A signal handler can reach nothing else: the program's one mutable global.
-static volatile sig_atomic_t stop_asked;
-
-static void stop_ask(int signal_number) {
-    (void)signal_number;
-    stop_asked = 1;
-}
-
-static void signals_watch(void) {
-    struct sigaction action = {.sa_handler = stop_ask,
-                               .sa_flags = (int)SA_RESETHAND}; // a second Ctrl-C ends at once
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 // EXIT_GOOD, or another status and `done`.
 static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
     static const struct option options[] = {{"data", required_argument, NULL, 'd'},
@@ -221,9 +205,8 @@ static int trained(struct run *r, struct arguments *a, const char *folder, enum 
     if (!a->resume && folder_prepare(folder, a->quiet || a->json, e) != 0) return -1;
     if (!a->quiet && !a->json) run_describe(r, folder);
     struct train_options options = {
-        .folder = folder, .stop = &stop_asked, .quiet = a->quiet, .json = a->json};
+        .folder = folder, .stop = cli_stop_watch(), .quiet = a->quiet, .json = a->json};
     struct json *summary;
-    signals_watch();
     if (train(r, &options, status, &summary, e) != 0) return -1;
     bool whole = *status == TRAIN_FINISHED || *status == TRAIN_DEAD;
     if (whole && !a->no_report && report(r, folder, e) != 0) {
