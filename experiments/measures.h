@@ -6,7 +6,7 @@
 #include "experiments/picture.h"
 #include "experiments/run.h"
 
-enum { MEASURES_CUTS = 7, MEASURES_GOALS = 3, MEASURES_LAYERS = 64, MEASURES_EPOCHS = 4096 };
+enum { MEASURES_CUTS = 7, MEASURES_GOALS = 3, MEASURES_EPOCHS = 4096 };
 
 // Shares of weights kept: 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005. Validation errors in percent: 5, 3, 2.
 extern const double measures_cut[MEASURES_CUTS], measures_goal[MEASURES_GOALS];
