@@ -64,15 +64,19 @@ void batches_epoch(struct batches *b, int64_t epoch) {
     for (uint32_t i = 0; i < b->count[PART_TRAIN]; i++) order[i] = b->sorted[order[i]];
 }
 
+const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part part, size_t i) {
+    const struct split *split = part == PART_TEST ? &b->data->test : &b->data->train;
+    size_t sample = b->order[part][i];
+    *label = split->labels[sample];
+    return split->pixels + sample * b->sample_size;
+}
+
 void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
                  size_t count) {
     CHECK(first + count <= b->count[part], "batches_get: %zu + %zu of %u", first, count, b->count[part]);
-    const struct split *split = part == PART_TEST ? &b->data->test : &b->data->train;
     for (size_t i = 0; i < count; i++) {
-        size_t sample = b->order[part][first + i];
-        const uint8_t *pixels = split->pixels + sample * b->sample_size;
+        const uint8_t *pixels = batches_sample(&labels[i], b, part, first + i);
         for (size_t j = 0; j < b->sample_size; j++) x[i * b->sample_size + j] = b->level[pixels[j]];
-        labels[i] = split->labels[sample];
     }
 }
 

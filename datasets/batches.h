@@ -27,6 +27,9 @@ void batches_close(struct batches *b);
 // Orders the training part for this epoch: a function of seed and epoch alone.
 void batches_epoch(struct batches *b, int64_t epoch);
 
+// Sample i of the part: its pixels [sample_size], borrowed, and its label.
+const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part part, size_t i);
+
 // Samples first .. first+count-1 of the part: x (count, sample), labels (count).
 void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
                  size_t count);
