@@ -150,9 +150,10 @@ int64_t run_batches(const struct run *r) {
     return (r->batches.count[PART_TRAIN] + r->config.train.batch - 1) / r->config.train.batch;
 }
 
-// Forward over `count` samples from `first` on this tape; adds to the score and returns the mean loss.
+// Forward over `count` samples from `first` on this tape; adds to the score and returns the mean loss. `out` is NULL or
+// gets the logits [count][classes].
 static struct tensor *forward(const struct run *r, struct tape *t, enum part part, size_t first, size_t count,
-                              struct score *score) {
+                              struct score *score, real *out) {
     struct shape shape = {r->data.sample.rank + 1, {(int)count}};
     for (int i = 0; i < r->data.sample.rank; i++) shape.dim[i + 1] = r->data.sample.dim[i];
     struct tensor *x = tape_leaf(t, shape, false);
@@ -161,6 +162,7 @@ static struct tensor *forward(const struct run *r, struct tape *t, enum part par
     struct tensor *logits = model_forward(r->model, t, x);
     struct tensor *loss = op_cross_entropy(t, logits, labels);
     int classes = logits->shape.dim[1];
+    if (out) memcpy(out, logits->value, count * (size_t)classes * sizeof *out);
     for (size_t i = 0; i < count; i++) {
         const real *row = logits->value + i * (size_t)classes;
         int best = 0;
@@ -188,7 +190,7 @@ static void shard_step(void *context, int shard) {
     struct tape *t = r->tapes[shard];
     tape_reset(t, true);
     t->dropout = rng_row(rng_stream((uint64_t)r->config.seed, "dropout"), (uint64_t)r->step * shards + s);
-    struct tensor *loss = forward(r, t, PART_TRAIN, task->first + from, to - from, &r->scores[shard]);
+    struct tensor *loss = forward(r, t, PART_TRAIN, task->first + from, to - from, &r->scores[shard], NULL);
     tape_backward(t, loss, (real)((double)(to - from) / (double)task->count));
 }
 
@@ -215,6 +217,7 @@ double run_step(struct run *r) {
 struct evaluate_task {
     struct run *run;
     enum part part;
+    real *logits; // of the whole part, or NULL
 };
 
 // Each shard's tape takes every shards-th chunk.
@@ -226,12 +229,13 @@ static void shard_evaluate(void *context, int shard) {
     for (size_t first = (size_t)shard * EVALUATE_ROWS; first < count; first += stride) {
         size_t rows = count - first < EVALUATE_ROWS ? count - first : EVALUATE_ROWS;
         tape_reset(r->tapes[shard], false);
-        forward(r, r->tapes[shard], task->part, first, rows, &r->scores[shard]);
+        real *logits = task->logits ? task->logits + first * (size_t)r->data.classes : NULL;
+        forward(r, r->tapes[shard], task->part, first, rows, &r->scores[shard], logits);
     }
 }
 
-struct score run_evaluate(struct run *r, enum part part) {
-    struct evaluate_task task = {r, part};
+struct score run_logits(struct run *r, enum part part, real *logits) {
+    struct evaluate_task task = {r, part, logits};
     parallel_for(r->threads, (int)r->config.train.shards, shard_evaluate, &task);
     struct score sum = {0};
     for (int i = 0; i < r->config.train.shards; i++) {
@@ -240,6 +244,10 @@ struct score run_evaluate(struct run *r, enum part part) {
         sum.count += r->scores[i].count;
     }
     return sum;
+}
+
+struct score run_evaluate(struct run *r, enum part part) {
+    return run_logits(r, part, NULL);
 }
 
 double score_error(struct score s) {

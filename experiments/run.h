@@ -59,6 +59,9 @@ double run_step(struct run *r);
 // Runs the model over a part of the data without training.
 struct score run_evaluate(struct run *r, enum part part);
 
+// The same, keeping what the model puts out: logits [samples of the part][classes], in the part's order.
+struct score run_logits(struct run *r, enum part part, real *logits);
+
 double score_error(struct score s); // percent of samples that are classified wrongly
 double score_loss(struct score s);  // per sample
 
