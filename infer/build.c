@@ -8,7 +8,7 @@
 
 static int columns_make(struct tally_model *m, struct tally_linear *l) {
     uint32_t *start = tally_take(m, l->in + 2, sizeof *start);
-    struct tally_entry *entries = start ? tally_take(m, l->nonzero + 1, sizeof *entries) : NULL;
+    struct tally_entry *entries = start ? tally_take(m, l->nonzero + TALLY_SPARE, sizeof *entries) : NULL;
     if (!entries) return TALLY_NO_MEMORY;
     /* start[j + 2] counts column j; summed up, start[j + 1] is where it begins and moves to where it ends. */
     struct tally_walk w = tally_walk_open(&l->rows);
@@ -49,6 +49,17 @@ static int panels_make(struct tally_model *m, struct tally_linear *l) {
 
 /* --- the choice ---------------------------------------------------------------------------------------------------- */
 
+/* A file may make a few bytes mean a large layer, and many of them: a model is measured for about this long. */
+enum { MEASURE = CLOCKS_PER_SEC, ATTEMPT = CLOCKS_PER_SEC / 5000, LONG_CALL = CLOCKS_PER_SEC / 200 };
+
+/* Whether panels, and what measuring wants beside them, stay within the limit. */
+static int panels_fit(const struct tally_model *m, const struct tally_linear *l, size_t lanes) {
+    size_t padded = (l->out + TALLY_PANEL - 1) / TALLY_PANEL * TALLY_PANEL, floats, activations;
+    size_t left = (m->options.memory_limit - m->used) / sizeof(float), overhead = 64;
+    return tally_multiply(&floats, padded, l->in) && tally_multiply(&activations, padded + l->in, lanes) &&
+           tally_add(&floats, floats, activations) && tally_add(&floats, floats, overhead) && floats <= left;
+}
+
 /* Ticks for one call on made-up numbers, the best of a few. */
 static double ticks_of(const struct tally_model *m, const struct tally_linear *l, int dense, int many,
                        float *y, const float *x) {
@@ -63,9 +74,10 @@ static double ticks_of(const struct tally_model *m, const struct tally_linear *l
                 (dense ? m->kernels->dense_one : m->kernels->sparse_one)(y, l, x);
             calls++;
             now = clock();
-        } while (now - start < CLOCKS_PER_SEC / 5000 && calls < 1000000);
+        } while (now - start < ATTEMPT && calls < 1000000);
         double ticks = (double)(now - start) / (double)calls;
         if (best < 0 || ticks < best) best = ticks;
+        if (ticks > LONG_CALL) break; /* no second try for what takes long; it is measured well enough */
     }
     return best;
 }
@@ -84,12 +96,27 @@ static int choice_measure(struct tally_model *m, struct tally_linear *l) {
     return TALLY_OK;
 }
 
+/* Without measuring: dense pays from about a third on. */
+static int choice_guess(struct tally_model *m, struct tally_linear *l) {
+    int dense = l->nonzero > l->in * l->out / 3 && panels_fit(m, l, 0);
+    l->dense_one = l->dense_many = dense;
+    return dense ? panels_make(m, l) : TALLY_OK;
+}
+
+static int choice_make(struct tally_model *m, struct tally_linear *l) {
+    if (m->measured > MEASURE || !panels_fit(m, l, TALLY_LANES)) return choice_guess(m, l);
+    clock_t start = clock(); /* filling the memory may take longer than the kernels */
+    if (panels_make(m, l) != TALLY_OK || choice_measure(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
+    m->measured += clock() - start;
+    return TALLY_OK;
+}
+
 int tally_layer_build(struct tally_model *m, struct tally_linear *l) {
-    int sparse = m->options.kernel != TALLY_DENSE, dense = m->options.kernel != TALLY_SPARSE;
-    l->dense_one = l->dense_many = !sparse;
-    if (sparse && columns_make(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
-    if (dense && panels_make(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
-    if (sparse && dense && choice_measure(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
+    enum tally_kernel kernel = m->options.kernel;
+    l->dense_one = l->dense_many = kernel == TALLY_DENSE;
+    if (kernel != TALLY_DENSE && columns_make(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
+    if (kernel == TALLY_DENSE && panels_make(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
+    if (kernel == TALLY_AUTO && choice_make(m, l) != TALLY_OK) return TALLY_NO_MEMORY;
     if (l->dense_one && l->columns.start) {
         tally_give_back(m, l->columns.start);
         tally_give_back(m, l->columns.entries);

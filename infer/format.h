@@ -19,7 +19,12 @@
  *               RANGED  one stream of the range coder (range.h) for weight and bias together, to the end of the section
  *
  * A bias is a tensor of 1 row, coded DENSE, or RANGED with its weight. The values of a tensor that is not DENSE are never
- * 0, the bridges of ROWS apart. */
+ * 0, the bridges of ROWS apart.
+ *
+ * A stream can say "nothing here" for less than 1/2000 of a bit, so a small file could keep its reader decoding for ever.
+ * Hence the numbers of all RANGED tensors of a file, dead ones too, are at most FORMAT_RANGED_FREE, and
+ * FORMAT_RANGED_BYTE more for each byte of the file; at a density of 0.1 % there are some 400 to a byte. A reader that
+ * allows itself less memory than 16 bytes for each of FORMAT_RANGED_FREE grants as many fewer of those. */
 #ifndef TALLY_INFER_FORMAT_H
 #define TALLY_INFER_FORMAT_H
 
@@ -33,7 +38,10 @@ enum {
     FORMAT_LAYERS_MAX = 4096,
     FORMAT_DIM_MAX = 1 << 24,
     FORMAT_STEP_MAX = 255,
-    FORMAT_SHORT_COLUMNS = 65536 /* fewer columns than this: row counts are u16 */
+    FORMAT_SHORT_COLUMNS = 65536, /* fewer columns than this: row counts are u16 */
+    FORMAT_RANGED_MAX = 1 << 27,  /* weights of a RANGED layer */
+    FORMAT_RANGED_FREE = 1 << 24, /* see above */
+    FORMAT_RANGED_BYTE = 512
 };
 
 enum format_section { FORMAT_PROGRAM = 1, FORMAT_LAYER = 2 };

@@ -1,12 +1,12 @@
 /* A LAYER section: the tensors of a linear layer, checked and brought into rows. The format is in format.h. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "infer/model.h"
 #include "infer/range.h"
 
-/* Beyond this many weights a RANGED layer would take too long to decode. */
-enum { RANGED_LIMIT = 1 << 27, PARAMETER_LIMIT = 1000000 };
+enum { PARAMETER_LIMIT = 1000000, WHERE = 48 };
 
 /* A tensor as its header describes it. */
 struct header {
@@ -36,17 +36,19 @@ static int header_read(const struct tally_model *m, struct header *h, struct tal
     h->parameter = has_parameter(map) ? tally_read_f64(c) : 1;
     if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "%s: ends within its header", where);
     if (values < FORMAT_I8 || values >= FORMAT_VALUES_END)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown kind of values %u", where, values);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown kind of values %u, wanted 1 to %d", where, values,
+                          FORMAT_VALUES_END - 1);
     if (map >= FORMAT_MAP_END || (map == FORMAT_NONE) != (values == FORMAT_F32))
         return tally_fail(m, TALLY_BAD_FILE, "%s: number system %u does not go with values %u", where, map,
                           values);
     if (coding < FORMAT_DENSE || coding >= FORMAT_CODING_END)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown coding %u", where, coding);
-    if (zero != 0) return tally_fail(m, TALLY_BAD_FILE, "%s: reserved byte is %u", where, zero);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown coding %u, wanted 1 to %d", where, coding,
+                          FORMAT_CODING_END - 1);
+    if (zero != 0) return tally_fail(m, TALLY_BAD_FILE, "%s: reserved byte is %u, wanted 0", where, zero);
     if (!is_good(h->scale))
         return tally_fail(m, TALLY_BAD_FILE, "%s: the scale is not a finite positive number", where);
     if (map == FORMAT_NONE && h->scale != 1)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: floats with a scale", where);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: floats with a scale that is not 1", where);
     if (!is_good(h->parameter) || h->parameter > PARAMETER_LIMIT)
         return tally_fail(m, TALLY_BAD_FILE, "%s: the number system's parameter is not in 0 .. %d", where,
                           PARAMETER_LIMIT);
@@ -56,8 +58,8 @@ static int header_read(const struct tally_model *m, struct header *h, struct tal
     h->rows = rows;
     h->columns = columns;
     if (!tally_multiply(&h->size, rows, columns) || h->nonzero > h->size)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu of %lu x %lu weights are not zero", where,
-                          (unsigned long)h->nonzero, (unsigned long)rows, (unsigned long)columns);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu of %lu x %lu numbers are not zero, its header says",
+                          where, (unsigned long)h->nonzero, (unsigned long)rows, (unsigned long)columns);
     return TALLY_OK;
 }
 
@@ -124,6 +126,14 @@ static int number_take(float *value, const struct header *h, int32_t code) {
     return number_make(value, &again, h, (uint32_t)code & mask) && again == code;
 }
 
+/* Whether this is stored for a dead weight; a counter whose number is too small for a float is not. */
+static int is_dead(const struct header *h, const unsigned char *at) {
+    struct tally_cursor c = tally_cursor_open(at, value_bytes(h->values));
+    if (h->values == FORMAT_I8) return *at == 0;
+    if (h->values == FORMAT_I16) return tally_read_u16(&c) == 0;
+    return (tally_read_u32(&c) & (h->values == FORMAT_F32 ? 0x7fffffffu : 0xffffffffu)) == 0; /* or -0 */
+}
+
 /* --- payloads ------------------------------------------------------------------------------------------------------ */
 
 static int dense_read(struct tally_model *m, struct tally_rows *rows, const struct header *h,
@@ -143,23 +153,22 @@ static int dense_read(struct tally_model *m, struct tally_rows *rows, const stru
             if (!number_read(&value, &code, h, c))
                 return tally_fail(m, TALLY_BAD_FILE, "%s: weight (%lu, %lu) is out of range", where,
                                   (unsigned long)i, (unsigned long)j);
-            if (code == 0) continue;
-            if (++alive > h->nonzero) break;
-            tally_builder_add(&b, j, value);
+            if (code != 0 && ++alive <= h->nonzero) tally_builder_add(&b, j, value);
         }
         tally_builder_end_row(&b);
     }
     if (alive != h->nonzero)
         return tally_fail(m, TALLY_BAD_FILE,
-                          "%s: the header says %lu weights that are not zero, there are others", where,
-                          (unsigned long)h->nonzero);
+                          "%s: the header says %lu weights that are not zero, there are %lu", where,
+                          (unsigned long)h->nonzero, (unsigned long)alive);
     *rows = tally_builder_rows(&b);
     return TALLY_OK;
 }
 
-/* Rows as they lie in the file; only values of more than a byte are brought into floats. */
-static int rows_find(struct tally_model *m, struct tally_rows *rows, const struct header *h,
-                     struct tally_cursor *c, const char *where) {
+/* Rows as they lie in the file; only values of more than a byte are brought into floats. *stored gets where the values
+ * lie. */
+static int rows_find(struct tally_model *m, struct tally_rows *rows, const unsigned char **stored,
+                     const struct header *h, struct tally_cursor *c, const char *where) {
     rows->wide = h->columns >= FORMAT_SHORT_COLUMNS;
     rows->counts = tally_read_bytes(c, h->rows, rows->wide ? 4 : 2);
     if (!rows->counts)
@@ -175,6 +184,7 @@ static int rows_find(struct tally_model *m, struct tally_rows *rows, const struc
     rows->steps = tally_read_bytes(c, rows->entries, 1);
     const unsigned char *codes =
         rows->steps ? tally_read_bytes(c, rows->entries, value_bytes(h->values)) : NULL;
+    *stored = codes;
     if (!codes)
         return tally_fail(m, TALLY_BAD_FILE, "%s: %lu entries, %lu bytes are left", where,
                           (unsigned long)rows->entries, (unsigned long)tally_cursor_left(c));
@@ -200,8 +210,8 @@ static int rows_find(struct tally_model *m, struct tally_rows *rows, const struc
 }
 
 /* Whether the rows hold what the format promises: columns that rise and stay inside, no zeros but bridges. */
-static int rows_check(struct tally_model *m, const struct tally_rows *rows, const struct header *h,
-                      const char *where) {
+static int rows_check(struct tally_model *m, const struct tally_rows *rows, const unsigned char *stored,
+                      const struct header *h, const char *where) {
     struct tally_walk walk = tally_walk_open(rows);
     size_t alive = 0;
     for (size_t i = 0; i < h->rows; i++) {
@@ -209,7 +219,7 @@ static int rows_check(struct tally_model *m, const struct tally_rows *rows, cons
         for (size_t k = 0; k < count; k++) {
             size_t entry = walk.entry, before = walk.column;
             float value = tally_walk_next(&walk);
-            int zero = rows->codes ? rows->codes[entry] == 0 : value == 0;
+            int zero = is_dead(h, stored + entry * value_bytes(h->values));
             if (k > 0 && walk.column == before)
                 return tally_fail(m, TALLY_BAD_FILE, "%s: row %lu has column %lu twice", where,
                                   (unsigned long)i, (unsigned long)walk.column);
@@ -293,9 +303,15 @@ static int ranged_bias(struct tally_model *m, float *bias, const struct header *
 
 static int ranged_read(struct tally_model *m, struct tally_linear *l, float *bias, const struct header *h,
                        const struct header *hb, struct tally_cursor *c, size_t width, const char *where) {
-    if (h->size > RANGED_LIMIT || h->size < 1)
+    size_t numbers = h->size + (hb ? hb->size : 0);
+    if (h->size > FORMAT_RANGED_MAX)
         return tally_fail(m, TALLY_BAD_FILE, "%s: %lu weights, at most %d are range coded", where,
-                          (unsigned long)h->size, RANGED_LIMIT);
+                          (unsigned long)h->size, FORMAT_RANGED_MAX);
+    if (numbers > m->ranged_left)
+        return tally_fail(m, TALLY_BAD_FILE,
+                          "%s: %lu numbers, %lu more may be range coded in so small a file", where,
+                          (unsigned long)numbers, (unsigned long)m->ranged_left);
+    m->ranged_left -= numbers;
     struct tally_builder b;
     if (tally_builder_open(&b, m, h->rows, h->columns, h->nonzero) != TALLY_OK) return TALLY_NO_MEMORY;
     size_t bytes = tally_cursor_left(c);
@@ -329,7 +345,9 @@ int tally_layer_read(struct tally_model *m, struct tally_linear *l, struct tally
                      size_t width, const char *where) {
     struct header h, hb;
     int status = header_read(m, &h, c, l->out, l->in, where);
-    if (status == TALLY_OK && with_bias) status = header_read(m, &hb, c, 1, l->out, where);
+    char bias_where[WHERE];
+    snprintf(bias_where, sizeof bias_where, "%s's bias", where);
+    if (status == TALLY_OK && with_bias) status = header_read(m, &hb, c, 1, l->out, bias_where);
     if (status != TALLY_OK) return status;
     if (with_bias && hb.coding != (h.coding == FORMAT_RANGED ? FORMAT_RANGED : FORMAT_DENSE))
         return tally_fail(m, TALLY_BAD_FILE, "%s: coding %d does not go with a bias of coding %d", where,
@@ -345,8 +363,9 @@ int tally_layer_read(struct tally_model *m, struct tally_linear *l, struct tally
     if (h.coding == FORMAT_RANGED)
         return ranged_read(m, l, bias, &h, with_bias ? &hb : NULL, c, width, where);
     if (h.coding == FORMAT_ROWS) {
-        status = rows_find(m, &l->rows, &h, c, where);
-        if (status == TALLY_OK) status = rows_check(m, &l->rows, &h, where);
+        const unsigned char *stored;
+        status = rows_find(m, &l->rows, &stored, &h, c, where);
+        if (status == TALLY_OK) status = rows_check(m, &l->rows, stored, &h, where);
     } else {
         status = dense_read(m, &l->rows, &h, c, where);
     }

@@ -101,8 +101,8 @@ static int step_read(struct tally_model *m, struct tally_step *s, struct tally_c
                      int *flat, int *with_bias) {
     unsigned kind = tally_read_u8(c);
     if (!c->failed && (kind < FORMAT_FLATTEN || kind >= FORMAT_KIND_END))
-        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu is of unknown kind %u",
-                          (unsigned long)number, kind);
+        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu is of unknown kind %u, wanted 1 to %d",
+                          (unsigned long)number, kind, FORMAT_KIND_END - 1);
     s->kind = (enum format_kind)kind;
     s->out = s->in;
     if (kind == FORMAT_FLATTEN) *flat = 1;
@@ -143,8 +143,9 @@ static int program_read(struct tally_model *m, const struct tally_cursor *sectio
     m->step_count = tally_read_u16(&c);
     if (c.failed || m->step_count < 1 || m->step_count > FORMAT_LAYERS_MAX ||
         m->step_count > tally_cursor_left(&c))
-        return tally_fail(m, TALLY_BAD_FILE, "program: %lu layers in %lu bytes", (unsigned long)m->step_count,
-                          (unsigned long)tally_cursor_left(&c));
+        return tally_fail(m, TALLY_BAD_FILE, "program: %lu layers in %lu bytes, wanted 1 to %d",
+                          (unsigned long)m->step_count, (unsigned long)tally_cursor_left(&c),
+                          FORMAT_LAYERS_MAX);
     m->steps = tally_take(m, m->step_count, sizeof *m->steps);
     if (!m->steps) return TALLY_NO_MEMORY;
     size_t size = m->inputs, next = 1;
@@ -180,19 +181,14 @@ static int program_read(struct tally_model *m, const struct tally_cursor *sectio
         return tally_fail(m, TALLY_BAD_FILE, "%lu sections, but the program wants %lu",
                           (unsigned long)section_count, (unsigned long)next);
     m->outputs = size;
+    size_t floats;
+    if (!tally_multiply(&floats, m->widest, 2 * TALLY_LANES) || floats > SIZE_MAX / 2 / sizeof(float))
+        return tally_fail(m, TALLY_NO_MEMORY, "samples of %lu numbers are too large for this machine",
+                          (unsigned long)m->widest);
     return TALLY_OK;
 }
 
 /* --- header and directory ------------------------------------------------------------------------------------------ */
-
-static int checksum_holds(uint32_t found, uint32_t wanted) {
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-    (void)found, (void)wanted; /* a fuzzer can't guess checksums, and what they guard is what it is to test */
-    return 1;
-#else
-    return found == wanted;
-#endif
-}
 
 static int header_read(struct tally_model *m, struct tally_cursor *c, size_t size, size_t *section_count) {
     const unsigned char *start = c->at;
@@ -214,12 +210,13 @@ static int header_read(struct tally_model *m, struct tally_cursor *c, size_t siz
                           (unsigned long)size);
     if (*section_count < 1 || *section_count > FORMAT_SECTIONS_MAX ||
         *section_count > tally_cursor_left(c) / FORMAT_ENTRY)
-        return tally_fail(m, TALLY_BAD_FILE, "%lu sections in %lu bytes", (unsigned long)*section_count,
-                          (unsigned long)size);
+        return tally_fail(m, TALLY_BAD_FILE, "header: %lu sections in %lu bytes, wanted 1 to %d",
+                          (unsigned long)*section_count, (unsigned long)size, FORMAT_SECTIONS_MAX);
     uint32_t found =
         tally_crc32(tally_crc32(0, start, 12), start + FORMAT_HEADER, *section_count * FORMAT_ENTRY);
-    if (!checksum_holds(found, checksum))
-        return tally_fail(m, TALLY_BAD_FILE, "header: its checksum is wrong");
+    if (found != checksum)
+        return tally_fail(m, TALLY_BAD_FILE, "header: its checksum is %08lx, wanted %08lx",
+                          (unsigned long)checksum, (unsigned long)found);
     return TALLY_OK;
 }
 
@@ -233,14 +230,16 @@ static int directory_read(struct tally_model *m, struct tally_cursor *sections, 
                  wanted = i ? FORMAT_LAYER : FORMAT_PROGRAM;
         uint32_t bytes = tally_read_u32(c), checksum = tally_read_u32(c);
         if (kind != wanted || zero != 0)
-            return tally_fail(m, TALLY_BAD_FILE, "section %lu: kind %u.%u, wanted %u.0", (unsigned long)i,
-                              kind, zero, wanted);
+            return tally_fail(m, TALLY_BAD_FILE, "section %lu: kind %u and %u behind it, wanted %u and 0",
+                              (unsigned long)i, kind, zero, wanted);
         const unsigned char *at = tally_read_bytes(&content, bytes, 1);
         if (!at)
             return tally_fail(m, TALLY_BAD_FILE, "section %lu: %lu bytes, %lu are left", (unsigned long)i,
                               (unsigned long)bytes, (unsigned long)tally_cursor_left(&content));
-        if (!checksum_holds(tally_crc32(0, at, bytes), checksum))
-            return tally_fail(m, TALLY_BAD_FILE, "section %lu: its checksum is wrong", (unsigned long)i);
+        uint32_t found = tally_crc32(0, at, bytes);
+        if (found != checksum)
+            return tally_fail(m, TALLY_BAD_FILE, "section %lu: its checksum is %08lx, wanted %08lx",
+                              (unsigned long)i, (unsigned long)checksum, (unsigned long)found);
         sections[i] = tally_cursor_open(at, bytes);
     }
     if (tally_cursor_left(&content))
@@ -254,6 +253,9 @@ static int file_read(struct tally_model *m, const void *bytes, size_t size) {
     size_t count = 0;
     int status = header_read(m, &c, size, &count);
     if (status != TALLY_OK) return status;
+    m->ranged_left = m->options.memory_limit / 16;
+    if (m->ranged_left > FORMAT_RANGED_FREE) m->ranged_left = FORMAT_RANGED_FREE;
+    m->ranged_left += size < SIZE_MAX / FORMAT_RANGED_BYTE / 2 ? size * FORMAT_RANGED_BYTE : SIZE_MAX / 2;
     struct tally_cursor *sections = tally_take(m, count, sizeof *sections);
     if (!sections) return TALLY_NO_MEMORY;
     status = directory_read(m, sections, &c, count);
@@ -266,12 +268,14 @@ int tally_model_load(struct tally_model **model, const void *bytes, size_t size,
                      const struct tally_options *options, struct tally_error *error) {
     struct tally_model start;
     memset(&start, 0, sizeof start);
-    *model = NULL;
+    if (model) *model = NULL;
     if (options) start.options = *options;
     start.error = error;
     if (error) error->text[0] = 0;
-    if (!start.options.allocate != !start.options.release || start.options.kernel > TALLY_DENSE || !bytes)
-        return tally_fail(&start, TALLY_BAD_CALL, "load: no bytes, an unknown kernel, or half an allocator");
+    if (!model || !bytes || !start.options.allocate != !start.options.release ||
+        start.options.kernel > TALLY_DENSE)
+        return tally_fail(&start, TALLY_BAD_CALL,
+                          "load: no model, no bytes, an unknown kernel, or half an allocator");
     if (!start.options.allocate) {
         start.options.allocate = default_allocate;
         start.options.release = default_release;

@@ -2,6 +2,8 @@
 #ifndef TALLY_INFER_MODEL_H
 #define TALLY_INFER_MODEL_H
 
+#include <time.h>
+
 #include "infer/cursor.h"
 #include "infer/format.h"
 #include "infer/tally_infer.h"
@@ -9,6 +11,7 @@
 enum {
     TALLY_LANES = 64, /* samples that run together, at most */
     TALLY_PANEL = 32, /* outputs of a dense panel */
+    TALLY_SPARE = 8,  /* entries behind the last column's that may be read */
     TALLY_LEVELS = 256
 };
 
@@ -26,7 +29,7 @@ struct tally_rows {
     size_t entries;             /* bridges too */
 };
 
-/* The same by columns (inputs): entries start[j] .. start[j + 1] - 1 belong to input j. */
+/* The same by columns (inputs): entries start[j] .. start[j + 1] - 1 belong to input j. TALLY_SPARE more are there. */
 struct tally_entry {
     uint32_t row;
     float value;
@@ -64,10 +67,13 @@ struct tally_kernels {
     void (*dense_many)(float *y, const struct tally_linear *l, const float *x, size_t lanes);
     /* x [lanes][features] to feature-major y [features][lanes]; only `count` samples are there, the others become 0. */
     void (*to_lanes)(float *y, const float *x, size_t features, size_t count, size_t lanes);
+    /* The way back for the `count` samples: x [features][lanes] to y [count][features]. */
+    void (*from_lanes)(float *y, const float *x, size_t features, size_t count, size_t lanes);
 };
 
-/* to_lanes of the sets that have AVX2. */
+/* Those of the sets that have AVX2. */
 void tally_to_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes);
+void tally_from_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes);
 
 /* The best for this processor, or plain C. */
 const struct tally_kernels *tally_kernels_choose(int portable);
@@ -79,7 +85,9 @@ struct tally_block; /* of memory; a list, so that all can be released */
 
 struct tally_model {
     struct tally_options options;
-    size_t used; /* bytes allocated */
+    size_t used;        /* bytes allocated */
+    size_t ranged_left; /* numbers that may still be decoded, see format.h */
+    clock_t measured;   /* spent on choosing kernels */
     struct tally_block *blocks;
     const struct tally_kernels *kernels;
     size_t rank, dim[4];

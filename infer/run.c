@@ -51,16 +51,26 @@ size_t tally_model_layers(const struct tally_model *m) {
     return m->step_count;
 }
 
+/* Of weights, as the kernel has them. */
+static size_t weight_bytes(const struct tally_linear *l, int dense, int many) {
+    const struct tally_rows *rows = &l->rows;
+    if (dense) return (l->out + TALLY_PANEL - 1) / TALLY_PANEL * TALLY_PANEL * l->in * sizeof *l->panels;
+    if (!many) return (l->in + 1) * sizeof *l->columns.start + l->nonzero * sizeof *l->columns.entries;
+    return l->out * (rows->wide ? 4 : 2) + rows->entries * (rows->codes ? 2 : 1 + sizeof *rows->values);
+}
+
 struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) {
     static const char *const names[FORMAT_KIND_END] = {"",     "flatten", "linear",  "affine", "relu",
                                                        "gelu", "tanh",    "sigmoid", "softmax"};
     const struct tally_step *s = &m->steps[index];
-    struct tally_layer l = {names[s->kind], s->in, s->out, 0, 0, "", ""};
+    struct tally_layer l = {names[s->kind], s->in, s->out, 0, 0, "", "", 0, 0};
     if (s->linear) {
         l.weights = s->in * s->out;
         l.nonzero = s->linear->nonzero;
         l.kernel_one = s->linear->dense_one ? "dense" : "sparse";
         l.kernel_many = s->linear->dense_many ? "dense" : "sparse";
+        l.bytes_one = weight_bytes(s->linear, s->linear->dense_one, 0);
+        l.bytes_many = weight_bytes(s->linear, s->linear->dense_many, 1);
     }
     return l;
 }
@@ -160,8 +170,7 @@ int tally_run(const struct tally_model *m, const float *x, size_t batch, float *
         } else {
             m->kernels->to_lanes(one, x, m->inputs, count, lanes);
             result = layers_run(m, one, other, lanes);
-            for (size_t s = 0; s < count; s++)
-                for (size_t i = 0; i < m->outputs; i++) y[s * m->outputs + i] = result[i * lanes + s];
+            m->kernels->from_lanes(y, result, m->outputs, count, lanes);
         }
         x += count * m->inputs;
         y += count * m->outputs;

@@ -34,7 +34,9 @@ struct tally_error {
 /* How linear layers are computed. All give the same bits: a sum is always taken in the order of its inputs, one
  * multiplication and one addition at a time, whatever the kernel, the batch and the instruction set. */
 enum tally_kernel {
-    TALLY_AUTO, /* each layer times both, once, while loading, and keeps the faster, for one sample and for many */
+    /* Each layer times both, once, while loading, and keeps the faster, for one sample and for many. Where the memory
+     * limit has no room for trying, or a second went by with it, dense is taken from a third of weights on. */
+    TALLY_AUTO,
     TALLY_SPARSE, /* only the weights that are not zero */
     TALLY_DENSE   /* all of them */
 };
@@ -81,11 +83,12 @@ const char *tally_model_instructions(const struct tally_model *model);
 
 /* One layer of the model's program, for tools. Strings are the library's own. */
 struct tally_layer {
-    const char *kind;        /* "linear", "relu" ... */
-    size_t in, out;          /* numbers per sample */
-    size_t weights, nonzero; /* 0 where it has none */
-    const char *kernel_one;  /* "sparse" or "dense", for single samples; "" where it has no weights */
-    const char *kernel_many; /* the same for batches */
+    const char *kind;             /* "linear", "relu" ... */
+    size_t in, out;               /* numbers per sample */
+    size_t weights, nonzero;      /* 0 where it has none */
+    const char *kernel_one;       /* "sparse" or "dense", for single samples; "" where it has no weights */
+    const char *kernel_many;      /* the same for batches */
+    size_t bytes_one, bytes_many; /* of weights read: for a sample without zeros, for 64 together */
 };
 
 size_t tally_model_layers(const struct tally_model *model);

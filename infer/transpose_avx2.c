@@ -1,4 +1,4 @@
-/* Samples to lanes by AVX2, eight by eight: half rows are loaded side by side, then two rounds of shuffles put each column
+/* Samples to lanes and back by AVX2, eight by eight: half rows are loaded side by side, then two rounds of shuffles put each column
  * into a vector. Also part of the AVX-512 set: the loop waits for memory, not for shuffles. */
 #include "infer/model.h"
 
@@ -26,11 +26,16 @@ TARGET static inline void columns_4(float *y, size_t lanes, const float *x, size
     _mm256_storeu_ps(y + 3 * lanes, _mm256_shuffle_ps(ab_high, cd_high, _MM_SHUFFLE(3, 2, 3, 2)));
 }
 
+/* Samples may lie a power of two apart, where only a few of their lines find room in the first cache at a time: so eight
+ * are read to the end of a line each, and eight are written from end to end. */
+
 TARGET void tally_to_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes) {
-    size_t whole = features / 4 * 4, eights = count / 8 * 8;
-    for (size_t j = 0; j < whole; j += 4)
+    enum { LINE = 16 };
+    size_t whole = features / LINE * LINE, eights = count / 8 * 8;
+    for (size_t first = 0; first < whole; first += LINE)
         for (size_t s = 0; s < eights; s += 8)
-            columns_4(y + j * lanes + s, lanes, x + s * features + j, features);
+            for (size_t j = first; j < first + LINE; j += 4)
+                columns_4(y + j * lanes + s, lanes, x + s * features + j, features);
     for (size_t j = 0; j < features; j++) {
         float *to = y + j * lanes;
         for (size_t s = j < whole ? eights : 0; s < count; s++) to[s] = x[s * features + j];
@@ -38,10 +43,24 @@ TARGET void tally_to_lanes_avx2(float *y, const float *x, size_t features, size_
     }
 }
 
+TARGET void tally_from_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes) {
+    size_t whole = features / 8 * 8, eights = count / 8 * 8;
+    for (size_t first = 0; first < eights; first += 8)
+        for (size_t j = 0; j < whole; j += 8)
+            for (size_t s = first; s < first + 8; s += 4)
+                columns_4(y + s * features + j, features, x + j * lanes + s, lanes);
+    for (size_t s = 0; s < count; s++)
+        for (size_t j = s < eights ? whole : 0; j < features; j++) y[s * features + j] = x[j * lanes + s];
+}
+
 #else
 
 void tally_to_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes) {
     (void)y, (void)x, (void)features, (void)count, (void)lanes; /* no set that calls it exists here */
+}
+
+void tally_from_lanes_avx2(float *y, const float *x, size_t features, size_t count, size_t lanes) {
+    (void)y, (void)x, (void)features, (void)count, (void)lanes;
 }
 
 #endif

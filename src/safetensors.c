@@ -24,6 +24,8 @@ enum dtype dtype_real(void) {
 }
 
 static size_t tensor_bytes(const struct safetensor *t) {
+    for (int d = 0; d < t->shape.rank; d++)
+        if (t->shape.dim[d] == 0) return 0;
     return shape_size(t->shape) * dtype_bytes(t->dtype);
 }
 

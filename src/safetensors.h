@@ -31,7 +31,8 @@ size_t dtype_bytes(enum dtype type);
 enum dtype dtype_real(void);
 
 // Writes atomically. Tensors are sorted by falling alignment, then name (the list is reordered); metadata, an
-// object of strings, may be NULL. Native byte order must be little-endian.
+// object of strings, may be NULL. A dimension may be 0 here: no entries. Native byte order must be
+// little-endian.
 int safetensors_write(const char *path, struct safetensor *tensors, int count, const struct json *metadata,
                       struct err *e);
 

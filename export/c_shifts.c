@@ -1,0 +1,308 @@
+// Networks by shifts and additions. Formulas and contracts in c_shifts.h.
+#include "export/c_shifts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// So that -v and v + 1 fit too.
+static const int64_t LIMIT = INT32_MAX - 1;
+
+enum { OUT_SHIFT_MAX = 30, LEAST_MAX = 4096 };
+
+static const double ERROR_SLACK = 1.1;
+
+// What is known of a vector: for each element lo <= 0 <= hi, and how far sigma · element may be from the real number,
+// in units of sigma.
+struct range {
+    int size;
+    double sigma;
+    int64_t *lo, *hi;
+    double *error;
+};
+
+// A try at a layer.
+struct trial {
+    int out_shift, least;
+    double error;  // of the worst row, as a real number
+    size_t rights; // weights that shift right
+};
+
+static struct range range_make(int size, double sigma) {
+    struct range r = {.size = size, .sigma = sigma};
+    r.lo = mem_new((size_t)size, sizeof *r.lo);
+    r.hi = mem_new((size_t)size, sizeof *r.hi);
+    r.error = mem_new((size_t)size, sizeof *r.error);
+    return r;
+}
+
+static void range_free(struct range *r) {
+    mem_free(r->lo);
+    mem_free(r->hi);
+    mem_free(r->error);
+}
+
+// --- the arithmetic of the generated code, in 64 bits ------------------------------------------------------------------
+
+static int64_t right_rounded(int64_t v, int by) {
+    if (by == 0) return v;
+    return v < 0 ? -right_rounded(-v, by) : ((v >> (by - 1)) + 1) >> 1;
+}
+
+// x · 2^s of a code, without its sign.
+static int64_t shifted(int64_t x, int code) {
+    int s = code & SHIFT_MASK;
+    if (x < 0) return -shifted(-x, code);
+    return s < SHIFT_RIGHT ? x << s : right_rounded(x, s - SHIFT_RIGHT + 1);
+}
+
+// The code of a weight, or -1 when it shifts too far left for an x of up to `most`.
+static int code_of(int32_t counter, int least, int64_t most) {
+    if (counter == 0 || most == 0) return SHIFT_ZERO;
+    int s = (counter < 0 ? -counter : counter) - 1 - least;
+    if (s >= SHIFT_RIGHT - 1) return -1;
+    int code = s >= 0 ? s : SHIFT_RIGHT - 1 - s;
+    if (code >= SHIFT_ZERO || shifted(most, code) == 0) return SHIFT_ZERO;
+    return counter < 0 ? code | SHIFT_MINUS : code;
+}
+
+// --- bounds ------------------------------------------------------------------------------------------------------------
+
+static int64_t most_of(const struct range *x, int j) {
+    return x->hi[j] > -x->lo[j] ? x->hi[j] : -x->lo[j];
+}
+
+static double bias_of(const struct net_layer *l, int row, double sigma) {
+    return l->bias.shape.rank ? rint((double)l->bias.value[row] / sigma) : 0;
+}
+
+// The bounds of one row's partial sums and its error in units of `sigma`, the sum's. False when they leave the limit.
+static bool row_bounds(const struct net_layer *l, int row, const struct range *x, int least, double sigma,
+                       int64_t *lo, int64_t *hi, double *error, size_t *rights) {
+    double bias = bias_of(l, row, sigma);
+    if (!(fabs(bias) <= (double)LIMIT)) return false;
+    *lo = *hi = (int64_t)bias;
+    *error = bias != 0 ? 0.5 : 0;
+    const int32_t *counter = l->weight.counter + (size_t)row * (size_t)x->size;
+    for (int j = 0; j < x->size; j++) {
+        if (counter[j] == 0) continue;
+        int code = code_of(counter[j], least, most_of(x, j));
+        if (code < 0) return false;
+        bool right = (code & SHIFT_MASK) >= SHIFT_RIGHT;
+        *error += ldexp(x->error[j], abs(counter[j]) - 1 - least) + (right && most_of(x, j) ? 0.5 : 0);
+        if ((code & SHIFT_MASK) == SHIFT_ZERO) continue;
+        *rights += right;
+        int64_t low = shifted(x->lo[j], code), high = shifted(x->hi[j], code);
+        *lo += code & SHIFT_MINUS ? -high : low;
+        *hi += code & SHIFT_MINUS ? -low : high;
+        if (*lo < -LIMIT || *hi > LIMIT) return false;
+    }
+    return true;
+}
+
+// Whether the layer's sums fit with this exponent; then also the error, and the sums' ranges where `out` isn't NULL.
+static bool layer_fits(const struct net_layer *l, const struct range *x, int least, struct trial *t,
+                       struct range *out) {
+    double sigma = ldexp(x->sigma * l->weight.scale, least);
+    t->least = least;
+    t->error = 0;
+    t->rights = 0;
+    for (int i = 0; i < net_rows(&l->weight); i++) {
+        int64_t lo, hi;
+        double error;
+        if (!row_bounds(l, i, x, least, sigma, &lo, &hi, &error, &t->rights)) return false;
+        t->error = fmax(t->error, error * sigma);
+        if (!out) continue;
+        out->lo[i] = lo < 0 ? lo : 0;
+        out->hi[i] = hi > 0 ? hi : 0;
+        out->error[i] = error;
+    }
+    return true;
+}
+
+// The smallest exponent that fits is not far above where the largest sum, in real arithmetic, would reach 2^31.
+static int least_guess(const struct net_layer *l, const struct range *x) {
+    double most = 0, unit = x->sigma * l->weight.scale;
+    for (int i = 0; i < net_rows(&l->weight); i++) {
+        double sum = l->bias.shape.rank ? fabs((double)l->bias.value[i]) / unit : 0;
+        for (int j = 0; j < x->size; j++) {
+            int32_t c = l->weight.counter[(size_t)i * (size_t)x->size + (size_t)j];
+            if (c != 0) sum += ldexp((double)most_of(x, j), abs(c) - 1);
+        }
+        most = fmax(most, sum);
+    }
+    return most > 0 ? ilogb(most) - 33 : 0;
+}
+
+static bool layer_try(const struct net_layer *l, const struct range *x, struct trial *t) {
+    int guess = least_guess(l, x);
+    if (abs(guess) > LEAST_MAX) return false;
+    for (int least = guess; least < guess + LEAST_MAX; least++)
+        if (layer_fits(l, x, least, t, NULL)) return true;
+    return false;
+}
+
+// x after an out_shift.
+static struct range range_shifted(const struct range *x, int by) {
+    struct range r = range_make(x->size, ldexp(x->sigma, by));
+    for (int j = 0; j < x->size; j++) {
+        r.lo[j] = right_rounded(x->lo[j], by);
+        r.hi[j] = right_rounded(x->hi[j], by);
+        r.error[j] = ldexp(x->error[j], -by) + (by > 0 && most_of(x, j) ? 0.5 : 0);
+    }
+    return r;
+}
+
+// --- planning ----------------------------------------------------------------------------------------------------------
+
+// The best out_shift of the layer before, 0 .. most, with what follows from it.
+static bool trial_choose(struct trial *best, const struct net_layer *l, const struct range *x, int most) {
+    struct trial tried[OUT_SHIFT_MAX + 1];
+    int count = 0;
+    double error = INFINITY;
+    for (int by = 0; by <= most; by++) {
+        struct range in = range_shifted(x, by);
+        struct trial t = {.out_shift = by};
+        if (layer_try(l, &in, &t)) {
+            error = fmin(error, t.error);
+            tried[count++] = t;
+        }
+        range_free(&in);
+    }
+    *best = (struct trial){.rights = SIZE_MAX};
+    for (int i = 0; i < count; i++)
+        if (tried[i].error <= error * ERROR_SLACK && tried[i].rights < best->rights) *best = tried[i];
+    return count > 0;
+}
+
+static void layer_codes(struct shift_layer *s, const struct net_layer *l, const struct range *x) {
+    s->code = mem_new((size_t)s->rows * (size_t)s->columns, 1);
+    s->bias = mem_new((size_t)s->rows, sizeof *s->bias);
+    size_t at = 0;
+    for (int i = 0; i < s->rows; i++) {
+        s->bias[i] = (int32_t)bias_of(l, i, s->sigma);
+        for (int j = 0; j < s->columns; j++, at++) {
+            s->code[at] = (uint8_t)code_of(l->weight.counter[at], s->least, most_of(x, j));
+            if (l->weight.counter[at] == 0) continue;
+            if (s->code[at] == SHIFT_ZERO)
+                s->dropped++;
+            else
+                s->weights++;
+        }
+    }
+}
+
+// Appends the layer at `index`, `x` its input; *x becomes the range of its output before an out_shift.
+static int layer_plan(struct shifts *s, const struct net *n, int index, struct range *x, struct err *e) {
+    const struct net_layer *l = &n->layers[index];
+    struct shift_layer *before = s->count ? &s->layers[s->count - 1] : NULL, *now = &s->layers[s->count];
+    struct trial t;
+    if (!trial_choose(&t, l, x, before ? OUT_SHIFT_MAX : 0))
+        return err_set(e, "%s: scale and bias are too far apart for 32-bit sums", l->name);
+    struct range in = range_shifted(x, t.out_shift);
+    if (before) before->out_shift = t.out_shift;
+    *now = (struct shift_layer){.layer = index,
+                                .rows = net_rows(&l->weight),
+                                .columns = x->size,
+                                .least = t.least,
+                                .sigma = ldexp(in.sigma * l->weight.scale, t.least),
+                                .error = t.error};
+    for (int j = 0; j < in.size; j++) now->signed_in |= in.lo[j] < 0;
+    layer_codes(now, l, &in);
+    range_free(x);
+    *x = range_make(now->rows, now->sigma);
+    CHECK(layer_fits(l, &in, t.least, &t, x), "shifts: %s fitted before", l->name);
+    range_free(&in);
+    s->count++;
+    return 0;
+}
+
+static void relu_plan(struct shifts *s, struct range *x) {
+    if (s->count) s->layers[s->count - 1].relu = true;
+    for (int j = 0; j < x->size; j++) x->lo[j] = 0;
+}
+
+static int weight_check(const struct net_layer *l, struct err *e) {
+    static const char wanted[] = "train with counter.map=pow2 counter.parameter=1";
+    const struct net_tensor *w = &l->weight;
+    if (!w->counted)
+        return err_set(e, "%s.weight: float values can't be shifts, wanted powers of two: %s", l->name,
+                       wanted);
+    if (w->number.kind != NUMBER_POW2)
+        return err_set(e, "%s.weight: counters of map %s can't be shifts, wanted powers of two: %s", l->name,
+                       number_name(w->number.kind), wanted);
+    if (w->number.parameter != 1)
+        return err_set(e, "%s.weight: pow2 counters with parameter %.6g can't be shifts, wanted 1: %s",
+                       l->name, w->number.parameter, wanted);
+    return 0;
+}
+
+struct shifts *shifts_new(const struct net *n, struct err *e) {
+    struct shifts *s = mem_new(1, sizeof *s);
+    s->layers = mem_new((size_t)n->count + 1, sizeof *s->layers);
+    struct range x = range_make((int)shape_size(n->in), 1 / 255.0);
+    for (int j = 0; j < x.size; j++) x.hi[j] = 255;
+    int result = 0;
+    for (int i = 0; i < n->count && result == 0; i++) {
+        const struct net_layer *l = &n->layers[i];
+        if (l->kind == NET_LINEAR) {
+            result = weight_check(l, e);
+            if (result == 0) result = layer_plan(s, n, i, &x, e);
+        } else if (l->kind == NET_RELU) {
+            relu_plan(s, &x);
+        } else if (l->kind != NET_FLATTEN) {
+            result = err_set(
+                e, "%s: %s can't be done by shifts and additions, wanted linear, relu and flatten only",
+                l->name, net_kind_name(l->kind));
+        }
+    }
+    range_free(&x);
+    if (result == 0 && s->count == 0)
+        result = err_set(e, "%s: no linear layer, wanted at least one", n->name);
+    if (result != 0) {
+        shifts_free(s);
+        return NULL;
+    }
+    s->sigma = s->layers[s->count - 1].sigma;
+    s->error = s->layers[s->count - 1].error;
+    return s;
+}
+
+void shifts_free(struct shifts *s) {
+    if (!s) return;
+    for (int i = 0; i < s->count; i++) {
+        mem_free(s->layers[i].bias);
+        mem_free(s->layers[i].code);
+    }
+    mem_free(s->layers);
+    mem_free(s);
+}
+
+// --- running -----------------------------------------------------------------------------------------------------------
+
+static int32_t row_run(const struct shift_layer *l, int row, const int32_t *x) {
+    const uint8_t *code = l->code + (size_t)row * (size_t)l->columns;
+    int64_t sum = l->bias[row];
+    for (int j = 0; j < l->columns; j++) {
+        int64_t term = shifted(x[j], code[j]);
+        sum += code[j] & SHIFT_MINUS ? -term : term;
+        CHECK(sum >= -LIMIT && sum <= LIMIT, "shifts: row %d: a sum of %lld", row, (long long)sum);
+    }
+    if (l->relu && sum < 0) sum = 0;
+    return (int32_t)right_rounded(sum, l->out_shift);
+}
+
+void shifts_run(const struct shifts *s, const uint8_t *x, int32_t *y) {
+    int columns = s->layers[0].columns;
+    int32_t *now = mem_new((size_t)columns, sizeof *now);
+    for (int j = 0; j < columns; j++) now[j] = x[j];
+    for (int i = 0; i < s->count; i++) {
+        const struct shift_layer *l = &s->layers[i];
+        int32_t *next = mem_new((size_t)l->rows, sizeof *next);
+        for (int row = 0; row < l->rows; row++) next[row] = row_run(l, row, now);
+        mem_free(now);
+        now = next;
+    }
+    memcpy(y, now, (size_t)s->layers[s->count - 1].rows * sizeof *y);
+    mem_free(now);
+}

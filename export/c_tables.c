@@ -1,0 +1,193 @@
+// Const tables of the generated C, and the loops that read them. Contracts in c_source.h.
+#include <stdio.h>
+#include <string.h>
+
+#include "export/c_source.h"
+#include "infer/crc.h"
+#include "infer/format.h"
+
+enum { LINE = 96 };
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} types[C_TYPES] = {{"uint8_t", 1}, {"int8_t", 1},  {"uint16_t", 2},
+                    {"int16_t", 2}, {"int32_t", 4}, {"float", 4}};
+
+const char *c_type_name(enum c_type type) {
+    return types[type].name;
+}
+
+size_t c_type_bytes(enum c_type type) {
+    return types[type].bytes;
+}
+
+enum c_type c_type_for(int32_t most) {
+    return most <= UINT8_MAX ? C_UINT8 : most <= UINT16_MAX ? C_UINT16 : C_INT32;
+}
+
+// --- numbers -----------------------------------------------------------------------------------------------------------
+
+// The value in %g, with a dot where a locale has a comma or several bytes. Whether it looks like a whole number.
+static bool number_print(char text[C_NUMBER], double value, int digits) {
+    char printed[C_NUMBER];
+    snprintf(printed, sizeof printed, "%.*g", digits, value);
+    size_t used = 0;
+    bool whole = true;
+    for (const char *at = printed; *at; at++) {
+        bool plain = strchr("0123456789+-e", *at) != NULL;
+        if (plain)
+            text[used++] = *at;
+        else if (used && text[used - 1] != '.')
+            text[used++] = '.';
+        whole &= plain && *at != 'e';
+    }
+    text[used] = 0;
+    return whole;
+}
+
+const char *c_float_text(char text[C_NUMBER], float value) {
+    return strcat(text, number_print(text, (double)value, 9) ? ".0f" : "f");
+}
+
+const char *c_double_text(char text[C_NUMBER], double value) {
+    return strcat(text, number_print(text, value, 17) ? ".0" : "");
+}
+
+const char *c_short_text(char text[C_NUMBER], double value) {
+    number_print(text, value, 4);
+    return text;
+}
+
+// --- tables ------------------------------------------------------------------------------------------------------------
+
+static void table_count(struct c_source *s, int layer, uint32_t bits, size_t bytes) {
+    unsigned char byte[4] = {(unsigned char)bits, (unsigned char)(bits >> 8), (unsigned char)(bits >> 16),
+                             (unsigned char)(bits >> 24)};
+    s->crc = tally_crc32(s->crc, byte, bytes);
+    s->table_bytes += bytes;
+    s->layer_bytes[layer] += bytes;
+}
+
+static void table_begin(struct c_source *s, int layer, const char *what, enum c_type type, size_t n) {
+    CHECK(n >= 1, "c: table %s of no numbers", what);
+    bytes_print(&s->tables, "static const %s %s_%s_%s[%zu] = {", types[type].name, s->prefix,
+                s->net->layers[layer].name, what, n);
+}
+
+// One number and what goes before it; *used is the length of the line so far.
+static void table_number(struct c_source *s, size_t i, const char *text, size_t *used) {
+    size_t length = strlen(text);
+    bool turn = i == 0 || *used + 2 + length > LINE;
+    if (turn) *used = 4;
+    bytes_print(&s->tables, "%s%s%s", i == 0 ? "" : ",", turn ? "\n    " : " ", text);
+    *used += length + 2;
+}
+
+void c_table(struct c_source *s, int layer, const char *what, enum c_type type, const int32_t *values,
+             size_t n) {
+    table_begin(s, layer, what, type, n);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        char text[C_NUMBER];
+        snprintf(text, sizeof text, "%ld", (long)values[i]);
+        table_number(s, i, text, &used);
+        table_count(s, layer, (uint32_t)values[i], types[type].bytes);
+    }
+    bytes_print(&s->tables, "};\n");
+}
+
+void c_table_floats(struct c_source *s, int layer, const char *what, const float *values, size_t n) {
+    table_begin(s, layer, what, C_FLOAT, n);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        char text[C_NUMBER];
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        table_number(s, i, c_float_text(text, values[i]), &used);
+        table_count(s, layer, bits, types[C_FLOAT].bytes);
+    }
+    bytes_print(&s->tables, "};\n");
+}
+
+// --- rows --------------------------------------------------------------------------------------------------------------
+
+// Or only counts it, while there is no room yet.
+static void entry_add(struct c_rows *r, int step, size_t at) {
+    if (r->at) {
+        r->step[r->entries] = step;
+        r->at[r->entries] = at;
+        r->bridges += at == C_BRIDGE;
+    }
+    r->entries++;
+}
+
+static void row_add(struct c_rows *r, const bool *alive, int row, int columns) {
+    size_t first = r->entries, at = (size_t)row * (size_t)columns;
+    int last = 0;
+    for (int j = 0; j < columns; j++, at++) {
+        if (!alive[at]) continue;
+        for (; j - last > FORMAT_STEP_MAX; last += FORMAT_STEP_MAX) entry_add(r, FORMAT_STEP_MAX, C_BRIDGE);
+        entry_add(r, j - last, at);
+        last = j;
+    }
+    r->count[row] = (int32_t)(r->entries - first);
+    if (r->count[row] > r->most) r->most = r->count[row];
+}
+
+struct c_rows *c_rows_new(const bool *alive, int rows, int columns) {
+    struct c_rows *r = mem_new(1, sizeof *r);
+    r->count = mem_new((size_t)rows, sizeof *r->count);
+    for (int i = 0; i < rows; i++) row_add(r, alive, i, columns);
+    r->step = mem_new(r->entries, sizeof *r->step);
+    r->at = mem_new(r->entries, sizeof *r->at);
+    r->entries = 0;
+    for (int i = 0; i < rows; i++) row_add(r, alive, i, columns);
+    return r;
+}
+
+void c_rows_free(struct c_rows *r) {
+    if (!r) return;
+    mem_free(r->count);
+    mem_free(r->step);
+    mem_free(r->at);
+    mem_free(r);
+}
+
+void c_rows_tables(struct c_source *s, int layer, const struct c_rows *r) {
+    if (r->entries == 0) return;
+    size_t rows = (size_t)net_rows(&s->net->layers[layer].weight);
+    c_table(s, layer, "count", c_type_for(r->most), r->count, rows);
+    c_table(s, layer, "step", C_UINT8, r->step, r->entries);
+}
+
+bool c_is_dense(size_t alive, size_t size) {
+    return 2 * alive > size;
+}
+
+// --- loops -------------------------------------------------------------------------------------------------------------
+
+void c_loop_begin(struct c_source *s, int layer, const char *from, const char *to, const char *sum,
+                  size_t entries, bool dense) {
+    struct bytes *b = &s->functions;
+    const char *name = s->net->layers[layer].name;
+    const struct net_tensor *w = &s->net->layers[layer].weight;
+    bytes_print(b, "static void %s_%s(const %s *x, %s *y)\n{\n", s->prefix, name, from, to);
+    bytes_print(b, entries ? "    uint32_t row, k = 0;\n" : "    uint32_t row;\n    (void)x;\n");
+    bytes_print(b, "    for (row = 0; row < %d; row++) {\n%s", net_rows(w), sum);
+    if (entries == 0) return;
+    if (dense)
+        bytes_print(b, "        uint32_t column;\n        for (column = 0; column < %d; column++, k++) {\n",
+                    net_columns(w));
+    else
+        bytes_print(b,
+                    "        uint32_t column = 0;\n"
+                    "        const uint32_t end = k + (uint32_t)%s_%s_count[row];\n"
+                    "        for (; k < end; k++) {\n"
+                    "            column += %s_%s_step[k];\n",
+                    s->prefix, name, s->prefix, name);
+}
+
+void c_loop_end(struct c_source *s, size_t entries) {
+    if (entries) bytes_print(&s->functions, "        }\n");
+}

@@ -1,0 +1,12 @@
+// The native sparse file in memory, for those who run what they export.
+#ifndef TALLY_EXPORT_TALLY_H
+#define TALLY_EXPORT_TALLY_H
+
+#include "export/bytes.h"
+#include "export/export.h"
+
+// Appends the file's bytes to the empty `file`; bytes_free it, also after a failure.
+int tally_compose(struct bytes *file, const struct net *n, const struct export_options *o,
+                  struct export_sizes *sizes, struct err *e);
+
+#endif
