@@ -28,6 +28,9 @@ VERB(list)
 VERB(compare)
 VERB(report)
 VERB(sweep)
+VERB(export)
+VERB(infer)
+VERB(bench)
 #undef VERB
 
 // "tally: MESSAGE" on stderr; returns EXIT_WRONG.

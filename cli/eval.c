@@ -1,28 +1,68 @@
-// tally eval: the error of a saved run.
+// tally eval: the error of a saved run; and its data and outputs as .npy files, for comparing with an exported model.
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "datasets/io/npy.h"
 #include "experiments/saved.h"
 #include "experiments/train.h"
 
-static const char help[] = "usage: tally eval RUN [options]\n\n"
-                           "Error and loss of a trained run (its folder, or a checkpoint file) on the data "
-                           "set it was trained on.\n\n"
-                           "  --split S     test (default), validation or train\n"
-                           "  --keep SHARE  first prune, once and without retraining: each layer keeps its "
-                           "largest SHARE of weights, the\n"
-                           "                last layer twice that share\n"
-                           "  --data DIR    look for data here first\n"
-                           "  --threads N\n"
-                           "  --json        one JSON object on stdout\n"
-                           "  --help\n\n"
-                           "examples:\n"
-                           "  tally eval runs/mnist\n"
-                           "  tally eval runs/mnist --split validation --json\n"
-                           "  tally eval runs/mnist-sgd --keep 0.1";
+static const char help[] =
+    "usage: tally eval RUN [options]\n\n"
+    "Error and loss of a trained run (its folder, or a checkpoint file) on the data set it was trained "
+    "on.\n\n"
+    "  --split S      test (default), validation or train\n"
+    "  --keep SHARE   first prune, once and without retraining: each layer keeps its largest SHARE of\n"
+    "                 weights, the last layer twice that share\n"
+    "  --logits FILE  write what the model puts out, float32 (samples, classes), as .npy\n"
+    "  --inputs FILE  write the samples' pixels, uint8 (samples, channels, height, width)\n"
+    "  --labels FILE  write their labels, uint8 (samples); all three in the same order\n"
+    "  --data DIR     look for data here first\n"
+    "  --threads N\n"
+    "  --json         one JSON object on stdout\n"
+    "  --help\n\n"
+    "examples:\n"
+    "  tally eval runs/mnist\n"
+    "  tally eval runs/mnist --split validation --json\n"
+    "  tally eval runs/mnist-sgd --keep 0.1\n"
+    "  tally eval runs/mnist --logits logits.npy --inputs inputs.npy --labels labels.npy";
+
+// The files to write; NULL: not wanted.
+struct outputs {
+    const char *logits, *inputs, *labels;
+};
+
+_Static_assert(sizeof(real) == sizeof(float), "logits are written as they are computed");
+
+static int pixels_write(const struct run *r, enum part part, const struct outputs *out, struct err *e) {
+    const struct batches *b = &r->batches;
+    size_t count = b->count[part];
+    uint8_t *pixels = mem_new(count, b->sample_size), *labels = mem_new(count, 1);
+    for (size_t i = 0; i < count; i++)
+        memcpy(pixels + i * b->sample_size, batches_sample(&labels[i], b, part, i), b->sample_size);
+    struct shape shape = {r->data.sample.rank + 1, {(int)count}};
+    for (int i = 0; i < r->data.sample.rank; i++) shape.dim[i + 1] = r->data.sample.dim[i];
+    int result = out->inputs ? npy_write(out->inputs, NPY_U8, shape, pixels, e) : 0;
+    if (result == 0 && out->labels) result = npy_write(out->labels, NPY_U8, shape_1((int)count), labels, e);
+    mem_free(pixels);
+    mem_free(labels);
+    return result;
+}
+
+// Scores the part and writes what is wanted of it.
+static int part_evaluate(struct score *score, struct run *r, enum part part, const struct outputs *out,
+                         struct err *e) {
+    if ((out->inputs || out->labels) && pixels_write(r, part, out, e) != 0) return -1;
+    if (!out->logits) return *score = run_evaluate(r, part), 0;
+    size_t count = r->batches.count[part];
+    real *logits = mem_new(count, (size_t)r->data.classes * sizeof *logits);
+    *score = run_logits(r, part, logits);
+    int result = npy_write(out->logits, NPY_F32, shape_2((int)count, r->data.classes), logits, e);
+    mem_free(logits);
+    return result;
+}
 
 static void score_print(const struct run *r, enum part part, struct score score, bool as_json) {
     size_t weights, nonzero;
@@ -47,37 +87,53 @@ static void score_print(const struct run *r, enum part part, struct score score,
            weights ? (double)nonzero / (double)weights : 0);
 }
 
-int verb_eval(int argc, char **argv) {
-    static const struct option options[] = {{"split", required_argument, NULL, 's'},
-                                            {"keep", required_argument, NULL, 'k'},
-                                            {"data", required_argument, NULL, 'd'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    struct run_options opened = {0};
+struct arguments {
+    const char *folder;
+    struct run_options run;
+    int part;
+    double keep;
+    struct outputs out;
+    bool json;
+};
+
+// EXIT_GOOD, or another status; `done` when there is nothing more to do.
+static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
+    static const struct option options[] = {
+        {"split", required_argument, NULL, 's'},   {"keep", required_argument, NULL, 'k'},
+        {"logits", required_argument, NULL, 'l'},  {"inputs", required_argument, NULL, 'i'},
+        {"labels", required_argument, NULL, 'a'},  {"data", required_argument, NULL, 'd'},
+        {"threads", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     const char *split = "test";
-    bool as_json = false;
-    double keep = 1;
     char *end;
+    *done = true;
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
         case 's':
             split = optarg;
             break;
         case 'k':
-            keep = strtod(optarg, &end);
-            if (!*optarg || *end || !(keep > 0 && keep <= 1))
+            a->keep = strtod(optarg, &end);
+            if (!*optarg || *end || !(a->keep > 0 && a->keep <= 1))
                 return cli_usage("eval", "--keep: '%s' is not a share in 0 .. 1", optarg);
             break;
+        case 'l':
+            a->out.logits = optarg;
+            break;
+        case 'i':
+            a->out.inputs = optarg;
+            break;
+        case 'a':
+            a->out.labels = optarg;
+            break;
         case 'd':
-            opened.data_folder = optarg;
+            a->run.data_folder = optarg;
             break;
         case 't':
-            if (!cli_number(&opened.threads, "eval", "--threads", optarg, 1, 1024)) return EXIT_USAGE;
+            if (!cli_number(&a->run.threads, "eval", "--threads", optarg, 1, 1024)) return EXIT_USAGE;
             break;
         case 'j':
-            as_json = true;
+            a->json = true;
             break;
         case 'h':
             puts(help);
@@ -86,16 +142,28 @@ int verb_eval(int argc, char **argv) {
             return cli_usage("eval", "unknown option or missing value: %s", argv[optind - 1]);
         }
     if (optind + 1 != argc) return cli_usage("eval", "wanted one run folder");
-    int part = 0;
-    while (part < PARTS && strcmp(part_name((enum part)part), split) != 0) part++;
-    if (part == PARTS) return cli_usage("eval", "--split: '%s' is not test, validation or train", split);
+    a->folder = argv[optind];
+    while (a->part < PARTS && strcmp(part_name((enum part)a->part), split) != 0) a->part++;
+    if (a->part == PARTS) return cli_usage("eval", "--split: '%s' is not test, validation or train", split);
+    *done = false;
+    return EXIT_GOOD;
+}
+
+int verb_eval(int argc, char **argv) {
+    struct arguments a = {.keep = 1};
+    bool done;
+    int status = arguments_read(&a, &done, argc, argv);
+    if (done) return status;
+    enum part part = (enum part)a.part;
     struct err e;
     struct run run;
-    int result = saved_open(&run, argv[optind], &opened, &e);
+    struct score score;
+    int result = saved_open(&run, a.folder, &a.run, &e);
     if (result == 0 && run.batches.count[part] == 0)
-        result = err_set(&e, "%s: the run has no %s samples", argv[optind], split);
-    if (result == 0 && keep < 1) sparsity_cut_layers(run.params, keep, 2);
-    if (result == 0) score_print(&run, (enum part)part, run_evaluate(&run, (enum part)part), as_json);
+        result = err_set(&e, "%s: the run has no %s samples", a.folder, part_name(part));
+    if (result == 0 && a.keep < 1) sparsity_cut_layers(run.params, a.keep, 2);
+    if (result == 0) result = part_evaluate(&score, &run, part, &a.out, &e);
+    if (result == 0) score_print(&run, part, score, a.json);
     run_close(&run);
     return result == 0 ? EXIT_GOOD : cli_fail(&e);
 }

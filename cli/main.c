@@ -12,6 +12,9 @@ static const struct verb verbs[] = {
     {"compare", "train variants of a config, or take runs, and put them side by side", verb_compare},
     {"report", "a page with tables and plots of finished runs", verb_report},
     {"sweep", "train a grid or random draws of options, sorted by validation error", verb_sweep},
+    {"export", "write a trained run in a format that others read, sparse", verb_export},
+    {"infer", "run an exported model on a picture, an array or a data set", verb_infer},
+    {"bench", "speed of an exported model, or of sparse layers next to dense ones", verb_bench},
     {"list", "every layer, op, stage, number system, data set with its options", verb_list},
     {NULL, NULL, NULL}};
 

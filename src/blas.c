@@ -13,6 +13,16 @@ void blas_gemm(real *c, int stride, int m, int n, int k, struct matrix a, struct
 #endif
 }
 
+void blas_gemv(real *y, int m, int k, struct matrix a, const real *x) {
+    CBLAS_TRANSPOSE t = a.transposed ? CblasTrans : CblasNoTrans;
+    int rows = a.transposed ? k : m, columns = a.transposed ? m : k; // as they lie in memory
+#ifdef TALLY_DOUBLE
+    cblas_dgemv(CblasRowMajor, t, rows, columns, 1, a.value, a.stride, x, 1, 0, y, 1);
+#else
+    cblas_sgemv(CblasRowMajor, t, rows, columns, 1, a.value, a.stride, x, 1, 0, y, 1);
+#endif
+}
+
 void blas_start(void) {
     openblas_set_num_threads(1);
 }

@@ -16,6 +16,9 @@ struct matrix {
 // with `stride` numbers from row to row. beta 0 ignores what was in c.
 void blas_gemm(real *c, int stride, int m, int n, int k, struct matrix a, struct matrix b, real beta);
 
+// y (m) = a (m, k) · x (k), with a as seen after its transposition: faster than a gemm of one column.
+void blas_gemv(real *y, int m, int k, struct matrix a, const real *x);
+
 // Keeps OpenBLAS to one thread per caller. Call once, before the first product.
 void blas_start(void);
 

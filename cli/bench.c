@@ -1,0 +1,178 @@
+// tally bench: how fast an exported model runs (bench_model.c), and from which density on single layers are faster than
+// OpenBLAS (bench_layers.c). The command line of both.
+#include "cli/bench.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "src/blas.h"
+
+enum { BATCH_MAX = 1 << 16, SIDE_MAX = 1 << 14, WEIGHTS_MAX = 1 << 26, LIST_LENGTH = 256 };
+
+static const char help[] =
+    "usage: tally bench MODEL [options]\n"
+    "       tally bench --layers [options]\n\n"
+    "Speed of a model that 'tally export' wrote, with its sparse and its dense kernels and with the faster "
+    "of both\n"
+    "for each layer (auto), on one thread; and what the machine can do: OpenBLAS's best sgemm, memory, "
+    "cache.\n"
+    "With --layers: random single layers of 8-bit counters next to OpenBLAS's dense product, to see from "
+    "which\n"
+    "density on sparse is faster.\n\n"
+    "  --batch LIST    samples in a call (default 1,64,256; layers: 1,16,64,256)\n"
+    "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2)\n"
+    "  --input SET     images of a data set such as mnist; else random ones, 19 % of the pixels not zero\n"
+    "  --data DIR      look for data here first\n"
+    "  --shape LIST    layers: IN x OUT (default 784x300,1024x1024,4096x4096)\n"
+    "  --density LIST  layers: non-zero / all (default 0.5,0.3,0.2,0.1,0.05,0.02,0.01)\n"
+    "  --json          one JSON object on stdout\n"
+    "  --help\n\n"
+    "Times are processor time of the thread; the sides run in turn, in short runs, and the median is given, "
+    "with\n"
+    "the fastest and the slowest run. GFLOP/s and GB/s count each weight in use once for each sample, or "
+    "each "
+    "64\n"
+    "samples, also where a zero input spares it. Inputs of layers have no zeros.\n\n"
+    "examples:\n"
+    "  tally bench mnist.tally\n"
+    "  tally bench mnist.tally --batch 1 --input mnist --json\n"
+    "  tally bench --layers --shape 1024x1024 --density 0.2,0.1,0.05 --batch 1,64";
+
+// --- lists
+// -----------------------------------------------------------------------------------------------------------
+
+// Calls `read` with each part of "a,b,c" and its index; false, with a usage message, where it or the list is wrong.
+static bool list_read(int *count, struct bench_arguments *a, const char *option, const char *text, int most,
+                      bool (*read)(struct bench_arguments *a, int index, const char *word)) {
+    char copy[LIST_LENGTH];
+    if (strlen(text) >= sizeof copy)
+        return cli_usage("bench", "%s: longer than %d characters", option, LIST_LENGTH - 1), false;
+    strcpy(copy, text);
+    *count = 0;
+    for (char *word = copy, *comma; word; word = comma ? comma + 1 : NULL) {
+        comma = strchr(word, ',');
+        if (comma) *comma = 0;
+        if (*count == most) return cli_usage("bench", "%s: more than %d of them", option, most), false;
+        if (!read(a, *count, word)) return false;
+        ++*count;
+    }
+    return true;
+}
+
+static bool batch_read(struct bench_arguments *a, int index, const char *word) {
+    return cli_number(&a->batch[index], "bench", "--batch", word, 1, BATCH_MAX);
+}
+
+static bool density_read(struct bench_arguments *a, int index, const char *word) {
+    char *end;
+    double density = strtod(word, &end);
+    a->density[index] = density;
+    if (*word && !*end && density > 0 && density <= 1) return true;
+    return cli_usage("bench", "--density: '%s' is not a share in 0 .. 1", word), false;
+}
+
+static bool shape_read(struct bench_arguments *a, int index, const char *word) {
+    char *x, *end = NULL;
+    long in = strtol(word, &x, 10), out = *x == 'x' ? strtol(x + 1, &end, 10) : 0;
+    if (!end || *end || in < 1 || out < 1 || in > SIDE_MAX || out > SIDE_MAX || in * out > WEIGHTS_MAX)
+        return cli_usage("bench", "--shape: '%s' is not INxOUT, each 1 .. %d, at most %d together", word,
+                         SIDE_MAX, WEIGHTS_MAX),
+               false;
+    a->shape[index] = (struct bench_shape){(int)in, (int)out};
+    return true;
+}
+
+static bool seconds_read(struct bench_arguments *a, const char *word) {
+    char *end;
+    a->seconds = strtod(word, &end);
+    if (*word && !*end && a->seconds > 0 && a->seconds <= 600) return true;
+    return cli_usage("bench", "--seconds: '%s' is not a number in 0 .. 600", word), false;
+}
+
+// --- the command line
+// --------------------------------------------------------------------------------------------
+
+static void defaults_fill(struct bench_arguments *a, bool layers) {
+    static const char *const batches[] = {"1,64,256", "1,16,64,256"};
+    if (!a->batches) list_read(&a->batches, a, "--batch", batches[layers], BENCH_LIST, batch_read);
+    if (!a->shapes)
+        list_read(&a->shapes, a, "--shape", "784x300,1024x1024,4096x4096", BENCH_LIST, shape_read);
+    if (!a->densities)
+        list_read(&a->densities, a, "--density", "0.5,0.3,0.2,0.1,0.05,0.02,0.01", BENCH_DENSITIES,
+                  density_read);
+    if (a->seconds == 0) a->seconds = layers ? 2 : 1;
+}
+
+// What goes with a model, and what with --layers.
+static int arguments_check(struct bench_arguments *a, bool layers, int argc, char **argv) {
+    if (layers && optind != argc)
+        return cli_usage("bench", "--layers: takes no model, found %s", argv[optind]);
+    if (layers && a->input) return cli_usage("bench", "--input: only with a model");
+    if (!layers && (a->shapes || a->densities))
+        return cli_usage("bench", "--shape and --density: only with --layers");
+    if (!layers && optind + 1 != argc) return cli_usage("bench", "wanted one model, or --layers");
+    a->model = layers ? NULL : argv[optind];
+    defaults_fill(a, layers);
+    return EXIT_GOOD;
+}
+
+// EXIT_GOOD, or another status; `done` when there is nothing more to do.
+static int arguments_read(struct bench_arguments *a, bool *done, int argc, char **argv) {
+    static const struct option options[] = {
+        {"batch", required_argument, NULL, 'b'},   {"seconds", required_argument, NULL, 's'},
+        {"input", required_argument, NULL, 'i'},   {"data", required_argument, NULL, 'd'},
+        {"layers", no_argument, NULL, 'l'},        {"shape", required_argument, NULL, 'S'},
+        {"density", required_argument, NULL, 'D'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    bool layers = false, good = true;
+    *done = true;
+    opterr = 0;
+    for (int letter; good && (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
+        case 'b':
+            good = list_read(&a->batches, a, "--batch", optarg, BENCH_LIST, batch_read);
+            break;
+        case 's':
+            good = seconds_read(a, optarg);
+            break;
+        case 'i':
+            a->input = optarg;
+            break;
+        case 'd':
+            a->data_folder = optarg;
+            break;
+        case 'l':
+            layers = true;
+            break;
+        case 'S':
+            good = list_read(&a->shapes, a, "--shape", optarg, BENCH_LIST, shape_read);
+            break;
+        case 'D':
+            good = list_read(&a->densities, a, "--density", optarg, BENCH_DENSITIES, density_read);
+            break;
+        case 'j':
+            a->json = true;
+            break;
+        case 'h':
+            puts(help);
+            return EXIT_GOOD;
+        default:
+            return cli_usage("bench", "unknown option or missing value: %s", argv[optind - 1]);
+        }
+    int status = good ? arguments_check(a, layers, argc, argv) : EXIT_USAGE;
+    *done = status != EXIT_GOOD;
+    return status;
+}
+
+int verb_bench(int argc, char **argv) {
+    struct bench_arguments a = {0};
+    bool done;
+    int status = arguments_read(&a, &done, argc, argv);
+    if (done) return status;
+    struct err e;
+    blas_start();
+    int result = a.model ? bench_model(&a, &e) : bench_layers(&a, &e);
+    return result == 0 ? EXIT_GOOD : cli_fail(&e);
+}
