@@ -1,0 +1,47 @@
+// Target: .npy files. What is read is written and read again, and must be the same.
+#include "datasets/io/npy.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/fuzz/fuzz.h"
+
+enum { LIMIT = 1 << 20 };
+
+static size_t bytes_of(const struct npy *a) {
+    return a->size * (a->type == NPY_F32 ? 4 : 1);
+}
+
+static void header_check(const struct npy *a) {
+    char header[NPY_HEADER];
+    size_t size = npy_header(header, a->type == NPY_F32 ? "<f4" : "|u1", a->shape);
+    CHECK(size % 64 == 0 && size <= NPY_HEADER, "a header of %zu bytes", size);
+    char path[FUZZ_PATH];
+    int descriptor = fuzz_file_open(path, header, size);
+    CHECK(write(descriptor, a->type == NPY_F32 ? (const void *)a->floats : a->bytes, bytes_of(a)) ==
+              (ssize_t)bytes_of(a),
+          "write");
+    struct npy again;
+    struct err e = {""};
+    CHECK(npy_read(&again, path, 2 * LIMIT, &e) == 0, "read again: %s", e.text);
+    CHECK(again.type == a->type && shape_equal(again.shape, a->shape) && again.size == a->size, "differs");
+    npy_free(&again);
+    close(descriptor);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
+    char path[FUZZ_PATH];
+    int descriptor = fuzz_file_open(path, input, size);
+    struct npy a;
+    struct err e = {""};
+    if (npy_read(&a, path, LIMIT, &e) == 0) {
+        CHECK(a.size == shape_size(a.shape) && bytes_of(&a) < size, "%zu elements", a.size);
+        CHECK((a.type == NPY_F32) == (a.floats != NULL) && !a.floats == !!a.bytes, "pointers");
+        header_check(&a);
+    } else {
+        fuzz_check_message(e.text);
+    }
+    npy_free(&a);
+    close(descriptor);
+    return 0;
+}

@@ -1,0 +1,82 @@
+// Makes the seeds of the target `model`, a file for each coding, kind of values and number system: fuzz_seeds FOLDER. To be
+// run again when the format changes. The other targets' seeds come from the programs that their formats are at home in.
+#include "export/tally.h"
+#include "src/file.h"
+#include "tests/nets.h"
+
+enum { PATH = 4096, KINDS = NUMBER_KINDS + 1, CODINGS = 3, WIDE = 66000 };
+
+static const struct export_options codings[CODINGS] = {
+    {.dense = true}, {.profile = PROFILE_FAST}, {.profile = PROFILE_SMALL}};
+static const char *const coding_names[CODINGS] = {"dense", "fast", "small"};
+
+static int seed_write(const char *folder, const char *name, const struct net *n,
+                      const struct export_options *o, unsigned char how) {
+    struct bytes file = {0}, seed = {0};
+    struct export_sizes sizes = {.layer = mem_new((size_t)n->count, sizeof *sizes.layer)};
+    struct err e;
+    char path[PATH];
+    int result = tally_compose(&file, n, o, &sizes, &e);
+    bytes_add(&seed, &how, 1);
+    bytes_add(&seed, file.at, file.size);
+    if (result == 0) result = file_join(path, sizeof path, folder, name, &e);
+    if (result == 0) result = file_write_bytes(path, seed.at, seed.size, &e);
+    if (result != 0) fprintf(stderr, "seeds: %s\n", e.text);
+    mem_free(sizes.layer);
+    bytes_free(&seed);
+    bytes_free(&file);
+    return result;
+}
+
+// An image of 2 x 5 x 6, two linear layers, softmax.
+static int pair_write(const char *folder, enum number_kind kind, int coding, int index) {
+    static const int32_t limits[3] = {100, 3000, 70000};
+    struct nets_weights w = {kind, limits[index % 3], 0.1, BIAS_FLOATS};
+    struct net *n = nets_new(shape_3(2, 5, 6));
+    nets_add(n, NET_FLATTEN);
+    nets_linear(n, 9, &w, 1);
+    nets_add(n, index % 2 ? NET_RELU : NET_TANH);
+    w.bias = index % 2 ? BIAS_COUNTERS : BIAS_NONE;
+    w.density = 0.3;
+    nets_linear(n, 3, &w, 2);
+    nets_add(n, NET_SOFTMAX);
+    char name[64];
+    snprintf(name, sizeof name, "%s-%s", coding_names[coding],
+             kind == NUMBER_KINDS ? "floats" : number_name(kind));
+    int result = seed_write(folder, name, n, &codings[coding], (unsigned char)(index % 8));
+    net_free(n);
+    return result;
+}
+
+// Every activation, an affine, bridges; and rows whose counts have four bytes.
+static int others_write(const char *folder) {
+    struct nets_weights w = {NUMBER_SQUARE, 100, 0.004, BIAS_COUNTERS};
+    struct net *n = nets_new(shape_1(900));
+    struct net_layer *affine = nets_add(n, NET_AFFINE);
+    affine->scale = 0.5;
+    affine->shift = -0.25;
+    nets_linear(n, 4, &w, 3);
+    nets_add(n, NET_GELU);
+    nets_add(n, NET_SIGMOID);
+    int result = seed_write(folder, "bridges", n, &codings[1], 1);
+    net_free(n);
+    n = nets_new(shape_1(WIDE));
+    w.density = 0.0002;
+    nets_linear(n, 2, &w, 4);
+    if (result == 0) result = seed_write(folder, "wide", n, &codings[1], 1);
+    net_free(n);
+    n = nets_new(shape_2(3, 4));
+    nets_add(n, NET_RELU);
+    if (result == 0) result = seed_write(folder, "no-weights", n, &codings[1], 1);
+    net_free(n);
+    return result;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) return fprintf(stderr, "usage: fuzz_seeds FOLDER\n"), 2;
+    int index = 0;
+    for (int coding = 0; coding < CODINGS; coding++)
+        for (int kind = 0; kind < KINDS; kind++, index++)
+            if (pair_write(argv[1], (enum number_kind)kind, coding, index) != 0) return 1;
+    return others_write(argv[1]) != 0;
+}
