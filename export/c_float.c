@@ -172,7 +172,7 @@ static void linear_print(struct c_source *s, const struct c_stage *stage) {
     struct bytes *b = &s->functions;
     size_t nonzero = net_nonzero(w);
     bool dense = c_is_dense(nonzero, w->size);
-    bool *alive = mem_new(w->size, sizeof *alive);
+    uint8_t *alive = mem_new(w->size, sizeof *alive);
     for (size_t i = 0; i < w->size; i++) alive[i] = w->value[i] != 0;
     struct c_rows *rows = c_rows_new(alive, net_rows(w), net_columns(w));
     struct numbers m = numbers_take(w, dense ? NULL : rows->at, dense ? w->size : rows->entries);

@@ -11,9 +11,11 @@ static bool codes_table(struct c_source *s, const struct shift_layer *l, const s
     size_t n = dense ? (size_t)l->rows * (size_t)l->columns : rows->entries;
     int32_t *code = mem_new(n, sizeof *code);
     bool rights = false;
+    size_t term = 0;
     for (size_t i = 0; i < n; i++) {
         size_t at = dense ? i : rows->at[i];
-        code[i] = at == C_BRIDGE ? SHIFT_ZERO : l->code[at];
+        term = i > 0 && !dense && at == rows->at[i - 1] ? term + 1 : 0;
+        code[i] = at == C_BRIDGE ? SHIFT_ZERO : l->code[at * SHIFT_TERMS + term];
         rights |= (code[i] & SHIFT_MASK) >= SHIFT_RIGHT;
     }
     c_table(s, l->layer, "weight", C_UINT8, code, n);
@@ -70,7 +72,9 @@ static void output_print(struct c_source *s, const struct shift_layer *l) {
 
 static void note_add(struct c_source *s, const struct shift_layer *l, bool dense) {
     char unit[C_NUMBER];
-    c_note(s, l->layer, l->weights + l->dropped, dense, "shifts");
+    c_note(s, l->layer, net_nonzero(&s->net->layers[l->layer].weight), dense, "shifts");
+    if (l->terms > l->weights)
+        bytes_print(&s->notes, " *             as %zu powers of two, one or two for a weight\n", l->terms);
     if (l->dropped)
         bytes_print(&s->notes, " *             %zu of them are left out: too small to change a sum\n",
                     l->dropped);
@@ -81,9 +85,9 @@ static void note_add(struct c_source *s, const struct shift_layer *l, bool dense
 static void layer_print(struct c_source *s, const struct shift_layer *l, bool first) {
     const char *name = s->net->layers[l->layer].name;
     size_t size = (size_t)l->rows * (size_t)l->columns;
-    bool dense = c_is_dense(l->weights, size);
-    bool *alive = mem_new(size, sizeof *alive);
-    for (size_t i = 0; i < size; i++) alive[i] = l->code[i] != SHIFT_ZERO;
+    bool dense = c_is_dense(l->weights, size) && l->terms == l->weights;
+    uint8_t *alive = mem_new(size, sizeof *alive);
+    for (size_t i = 0; i < size * SHIFT_TERMS; i++) alive[i / SHIFT_TERMS] += l->code[i] != SHIFT_ZERO;
     struct c_rows *rows = c_rows_new(alive, l->rows, l->columns);
     size_t entries = dense ? size : rows->entries;
     char sum[TEXT];

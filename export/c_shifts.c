@@ -8,7 +8,7 @@
 // So that -v and v + 1 fit too.
 static const int64_t LIMIT = INT32_MAX - 1;
 
-enum { OUT_SHIFT_MAX = 30, LEAST_MAX = 4096 };
+enum { OUT_SHIFT_MAX = 30, LEAST_MAX = 4096, FINEST = 6 };
 
 static const double ERROR_SLACK = 1.1;
 
@@ -56,14 +56,48 @@ static int64_t shifted(int64_t x, int code) {
     return s < SHIFT_RIGHT ? x << s : right_rounded(x, s - SHIFT_RIGHT + 1);
 }
 
-// The code of a weight, or -1 when it shifts too far left for an x of up to `most`.
-static int code_of(int32_t counter, int least, int64_t most) {
-    if (counter == 0 || most == 0) return SHIFT_ZERO;
-    int s = (counter < 0 ? -counter : counter) - 1 - least;
+// A weight in units of its scale as a sum of ±2^exponent.
+struct term {
+    int exponent;
+    bool minus;
+};
+
+// The terms of 2^level, level >= 0, with what they come to; returns how many.
+static int level_terms(struct term terms[SHIFT_TERMS], double *value, double level) {
+    int k = (int)floor(level), count = 1;
+    double wanted = exp2(level);
+    terms[0] = (struct term){k, false};
+    *value = ldexp(1, k);
+    for (int i = 1; i <= FINEST && *value != wanted; i++)
+        for (int minus = 0; minus <= 1; minus++) {
+            double sum = ldexp(1, k + minus) + ldexp(minus ? -1 : 1, k - i);
+            if (fabs(sum - wanted) >= fabs(*value - wanted)) continue;
+            *value = sum;
+            terms[0].exponent = k + minus;
+            terms[1] = (struct term){k - i, minus};
+            count = 2;
+        }
+    return count;
+}
+
+// The same for a counter; its sign is in the terms, not in the value.
+static int counter_terms(struct term terms[SHIFT_TERMS], double *value, const struct net_tensor *w,
+                         int32_t counter) {
+    *value = 0;
+    if (counter == 0) return 0;
+    int count = level_terms(terms, value, (abs(counter) - 1) / w->number.parameter);
+    for (int i = 0; i < count && counter < 0; i++) terms[i].minus = !terms[i].minus;
+    return count;
+}
+
+// The code of a term, or -1 when it shifts too far left for an x of up to `most`.
+static int code_of(struct term t, int least, int64_t most) {
+    if (most == 0) return SHIFT_ZERO;
+    int s = t.exponent - least;
     if (s >= SHIFT_RIGHT - 1) return -1;
     int code = s >= 0 ? s : SHIFT_RIGHT - 1 - s;
     if (code >= SHIFT_ZERO || shifted(most, code) == 0) return SHIFT_ZERO;
-    return counter < 0 ? code | SHIFT_MINUS : code;
+    return t.minus ? code | SHIFT_MINUS : code;
 }
 
 // --- bounds ------------------------------------------------------------------------------------------------------------
@@ -83,19 +117,25 @@ static bool row_bounds(const struct net_layer *l, int row, const struct range *x
     if (!(fabs(bias) <= (double)LIMIT)) return false;
     *lo = *hi = (int64_t)bias;
     *error = bias != 0 ? 0.5 : 0;
-    const int32_t *counter = l->weight.counter + (size_t)row * (size_t)x->size;
+    const struct net_tensor *w = &l->weight;
     for (int j = 0; j < x->size; j++) {
-        if (counter[j] == 0) continue;
-        int code = code_of(counter[j], least, most_of(x, j));
-        if (code < 0) return false;
-        bool right = (code & SHIFT_MASK) >= SHIFT_RIGHT;
-        *error += ldexp(x->error[j], abs(counter[j]) - 1 - least) + (right && most_of(x, j) ? 0.5 : 0);
-        if ((code & SHIFT_MASK) == SHIFT_ZERO) continue;
-        *rights += right;
-        int64_t low = shifted(x->lo[j], code), high = shifted(x->hi[j], code);
-        *lo += code & SHIFT_MINUS ? -high : low;
-        *hi += code & SHIFT_MINUS ? -low : high;
-        if (*lo < -LIMIT || *hi > LIMIT) return false;
+        int32_t counter = w->counter[(size_t)row * (size_t)x->size + (size_t)j];
+        struct term terms[SHIFT_TERMS];
+        double value, exact = counter ? exp2((abs(counter) - 1) / w->number.parameter) : 0;
+        int count = counter_terms(terms, &value, w, counter);
+        *error += ldexp(exact * x->error[j] + fabs(exact - value) * (double)most_of(x, j), -least);
+        for (int i = 0; i < count; i++) {
+            int code = code_of(terms[i], least, most_of(x, j));
+            if (code < 0) return false;
+            bool right = (code & SHIFT_MASK) >= SHIFT_RIGHT;
+            *error += right && most_of(x, j) ? 0.5 : 0;
+            if ((code & SHIFT_MASK) == SHIFT_ZERO) continue;
+            *rights += right;
+            int64_t low = shifted(x->lo[j], code), high = shifted(x->hi[j], code);
+            *lo += code & SHIFT_MINUS ? -high : low;
+            *hi += code & SHIFT_MINUS ? -low : high;
+            if (*lo < -LIMIT || *hi > LIMIT) return false;
+        }
     }
     return true;
 }
@@ -127,7 +167,7 @@ static int least_guess(const struct net_layer *l, const struct range *x) {
         double sum = l->bias.shape.rank ? fabs((double)l->bias.value[i]) / unit : 0;
         for (int j = 0; j < x->size; j++) {
             int32_t c = l->weight.counter[(size_t)i * (size_t)x->size + (size_t)j];
-            if (c != 0) sum += ldexp((double)most_of(x, j), abs(c) - 1);
+            if (c != 0) sum += exp2((abs(c) - 1) / l->weight.number.parameter) * (double)most_of(x, j);
         }
         most = fmax(most, sum);
     }
@@ -176,18 +216,23 @@ static bool trial_choose(struct trial *best, const struct net_layer *l, const st
 }
 
 static void layer_codes(struct shift_layer *s, const struct net_layer *l, const struct range *x) {
-    s->code = mem_new((size_t)s->rows * (size_t)s->columns, 1);
+    s->code = mem_new((size_t)s->rows * (size_t)s->columns, SHIFT_TERMS);
     s->bias = mem_new((size_t)s->rows, sizeof *s->bias);
+    memset(s->code, SHIFT_ZERO, (size_t)s->rows * (size_t)s->columns * SHIFT_TERMS);
     size_t at = 0;
     for (int i = 0; i < s->rows; i++) {
         s->bias[i] = (int32_t)bias_of(l, i, s->sigma);
         for (int j = 0; j < s->columns; j++, at++) {
-            s->code[at] = (uint8_t)code_of(l->weight.counter[at], s->least, most_of(x, j));
-            if (l->weight.counter[at] == 0) continue;
-            if (s->code[at] == SHIFT_ZERO)
-                s->dropped++;
-            else
-                s->weights++;
+            struct term terms[SHIFT_TERMS];
+            double value;
+            int count = counter_terms(terms, &value, &l->weight, l->weight.counter[at]), stored = 0;
+            for (int k = 0; k < count; k++) {
+                int code = code_of(terms[k], s->least, most_of(x, j));
+                if (code != SHIFT_ZERO) s->code[at * SHIFT_TERMS + (size_t)stored++] = (uint8_t)code;
+            }
+            s->weights += stored > 0;
+            s->terms += (size_t)stored;
+            s->dropped += (size_t)(count - stored);
         }
     }
 }
@@ -223,7 +268,7 @@ static void relu_plan(struct shifts *s, struct range *x) {
 }
 
 static int weight_check(const struct net_layer *l, struct err *e) {
-    static const char wanted[] = "train with counter.map=pow2 counter.parameter=1";
+    static const char wanted[] = "train with counter.map=pow2";
     const struct net_tensor *w = &l->weight;
     if (!w->counted)
         return err_set(e, "%s.weight: float values can't be shifts, wanted powers of two: %s", l->name,
@@ -231,9 +276,6 @@ static int weight_check(const struct net_layer *l, struct err *e) {
     if (w->number.kind != NUMBER_POW2)
         return err_set(e, "%s.weight: counters of map %s can't be shifts, wanted powers of two: %s", l->name,
                        number_name(w->number.kind), wanted);
-    if (w->number.parameter != 1)
-        return err_set(e, "%s.weight: pow2 counters with parameter %.6g can't be shifts, wanted 1: %s",
-                       l->name, w->number.parameter, wanted);
     return 0;
 }
 
@@ -281,10 +323,10 @@ void shifts_free(struct shifts *s) {
 // --- running -----------------------------------------------------------------------------------------------------------
 
 static int32_t row_run(const struct shift_layer *l, int row, const int32_t *x) {
-    const uint8_t *code = l->code + (size_t)row * (size_t)l->columns;
+    const uint8_t *code = l->code + (size_t)row * (size_t)l->columns * SHIFT_TERMS;
     int64_t sum = l->bias[row];
-    for (int j = 0; j < l->columns; j++) {
-        int64_t term = shifted(x[j], code[j]);
+    for (int j = 0; j < l->columns * SHIFT_TERMS; j++) {
+        int64_t term = shifted(x[j / SHIFT_TERMS], code[j]);
         sum += code[j] & SHIFT_MINUS ? -term : term;
         CHECK(sum >= -LIMIT && sum <= LIMIT, "shifts: row %d: a sum of %lld", row, (long long)sum);
     }

@@ -1,25 +1,27 @@
 // Networks by shifts and additions of 32-bit integers: linear layers whose weights are powers of two, relu and flatten.
 //
-// A weight is scale · sign(c) · 2^(|c|-1). An integer v stands for the real number sigma · v, one sigma a layer; pixels have
+// A weight is scale · sign(c) · 2^((|c|-1)/q), a power of two where q = 1. Else 2^(k + f/q) is taken as the nearest of 2^k,
+// 2^k + 2^(k-i) and 2^(k+1) - 2^(k-i), i = 1 .. 6: a weight has one term or two. An integer v stands for the real number sigma · v, one sigma a layer; pixels have
 // sigma 1/255. A layer chooses an exponent `least`, and for each output
 //
-//     sum = bias + Σ sign(c) · x · 2^s      s = |c| - 1 - least; x << s, or for s < 0 a right shift, rounded half up
+//     sum = bias + Σ ±x · 2^s               s = the term's exponent - least; x << s, or for s < 0 a right shift, rounded half
+//                                           up
 //     sigma(sum) = sigma(x) · scale · 2^least      bias = round(b / sigma(sum))
 //     y = relu(sum), then shifted right by `out_shift`, rounded: sigma(y) = sigma(sum) · 2^out_shift
 //
 // relu(a · v) = a · relu(v) for a > 0, so scales need no arithmetic. Bounds of every y, whatever the pixels, are carried
 // from layer to layer; `least` is the smallest for which no partial sum can leave -(2^31 - 2) .. 2^31 - 2. A larger out_shift
-// rounds the activations, a smaller one makes more weights right shifts of the next layer; a bound on the error of both is
-// carried along, and of the out_shifts that come within a tenth of the least bound, the one with the fewest right shifts is
+// rounds the activations, a smaller one makes more weights right shifts of the next layer; a bound on the error of both, and of
+// weights that are not quite their terms, is carried along, and of the out_shifts that come within a tenth of the least bound, the one with the fewest right shifts is
 // taken.
 #ifndef TALLY_EXPORT_C_SHIFTS_H
 #define TALLY_EXPORT_C_SHIFTS_H
 
 #include "export/net.h"
 
-// How a weight is stored: SHIFT_MINUS for its sign, and s where s >= 0, else SHIFT_RIGHT - 1 - s. SHIFT_ZERO gives 0 for
+// How a term is stored: SHIFT_MINUS for its sign, and s where s >= 0, else SHIFT_RIGHT - 1 - s. SHIFT_ZERO gives 0 for
 // every x in range.
-enum { SHIFT_MINUS = 128, SHIFT_RIGHT = 32, SHIFT_ZERO = 63, SHIFT_MASK = 63 };
+enum { SHIFT_MINUS = 128, SHIFT_RIGHT = 32, SHIFT_ZERO = 63, SHIFT_MASK = 63, SHIFT_TERMS = 2 };
 
 struct shift_layer {
     int layer; // of the net
@@ -29,8 +31,8 @@ struct shift_layer {
     double sigma; // of the sum
     double error; // the real sum is at most this far from sigma · sum
     int32_t *bias;
-    uint8_t *code;           // [rows][columns]
-    size_t weights, dropped; // stored; and those too small to count whatever the pixels
+    uint8_t *code;                  // [rows][columns][SHIFT_TERMS], SHIFT_ZERO for terms that aren't there
+    size_t weights, terms, dropped; // weights and terms stored; terms too small to count whatever the pixels
 };
 
 struct shifts {

@@ -81,7 +81,8 @@ struct c_rows {
 
 #define C_BRIDGE SIZE_MAX
 
-struct c_rows *c_rows_new(const bool *alive, int rows, int columns);
+// `alive` [rows][columns]: how many entries a place has, one after the other (step 0); 0 where there is no weight.
+struct c_rows *c_rows_new(const uint8_t *alive, int rows, int columns);
 void c_rows_free(struct c_rows *r);
 
 // The tables `count` and `step`; no step where there are no entries.

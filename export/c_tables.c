@@ -122,20 +122,19 @@ static void entry_add(struct c_rows *r, int step, size_t at) {
     r->entries++;
 }
 
-static void row_add(struct c_rows *r, const bool *alive, int row, int columns) {
+static void row_add(struct c_rows *r, const uint8_t *alive, int row, int columns) {
     size_t first = r->entries, at = (size_t)row * (size_t)columns;
     int last = 0;
     for (int j = 0; j < columns; j++, at++) {
         if (!alive[at]) continue;
         for (; j - last > FORMAT_STEP_MAX; last += FORMAT_STEP_MAX) entry_add(r, FORMAT_STEP_MAX, C_BRIDGE);
-        entry_add(r, j - last, at);
-        last = j;
+        for (int n = alive[at]; n > 0; n--, last = j) entry_add(r, j - last, at);
     }
     r->count[row] = (int32_t)(r->entries - first);
     if (r->count[row] > r->most) r->most = r->count[row];
 }
 
-struct c_rows *c_rows_new(const bool *alive, int rows, int columns) {
+struct c_rows *c_rows_new(const uint8_t *alive, int rows, int columns) {
     struct c_rows *r = mem_new(1, sizeof *r);
     r->count = mem_new((size_t)rows, sizeof *r->count);
     for (int i = 0; i < rows; i++) row_add(r, alive, i, columns);
