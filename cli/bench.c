@@ -1,4 +1,4 @@
-// tally bench: how fast an exported model runs (bench_model.c), and from which density on single layers are faster than
+// tally bench: how fast an exported model runs (bench_model.c), and below which density single layers are faster than
 // OpenBLAS (bench_layers.c). The command line of both.
 #include "cli/bench.h"
 
@@ -19,9 +19,9 @@ static const char help[] =
     "of both\n"
     "for each layer (auto), on one thread; and what the machine can do: OpenBLAS's best sgemm, memory, "
     "cache.\n"
-    "With --layers: random single layers of 8-bit counters next to OpenBLAS's dense product, to see from "
+    "With --layers: random single layers of 8-bit counters next to OpenBLAS's dense product, to see below "
     "which\n"
-    "density on sparse is faster.\n\n"
+    "density sparse is faster.\n\n"
     "  --batch LIST    samples in a call (default 1,64,256; layers: 1,16,64,256)\n"
     "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2)\n"
     "  --input SET     images of a data set such as mnist; else random ones, 19 % of the pixels not zero\n"

@@ -1,4 +1,4 @@
-// From which density on a sparse layer is faster than a dense one: random layers of 8-bit counters, run by the inference
+// Below which density a sparse layer is faster than a dense one: random layers of 8-bit counters, run by the inference
 // library's sparse kernels, next to OpenBLAS on the same weights with their zeros. OpenBLAS gets the layout it is fastest
 // with, and no bias; the library's side includes the bias and bringing samples into its own layout.
 #include <math.h>
@@ -242,12 +242,19 @@ static double even_density(const struct row *row, const struct bench_arguments *
     return NAN;
 }
 
+// Where it lies outside the list, the end of the list.
 static void even_print(const struct row *row, const struct bench_arguments *a) {
-    double even = even_density(row, a);
-    if (isnan(even))
-        printf(" %s |\n", row->ratio[0] > 1 ? "always faster" : "never faster");
-    else
+    double even = even_density(row, a), most = a->density[0], least = a->density[0];
+    for (int i = 1; i < a->densities; i++) {
+        most = fmax(most, a->density[i]);
+        least = fmin(least, a->density[i]);
+    }
+    if (!isnan(even))
         printf(" %.2g |\n", even);
+    else if (row->ratio[0] > 1)
+        printf(" > %g |\n", most);
+    else
+        printf(" < %g |\n", least);
 }
 
 static void tables_print(const struct row *rows, const struct bench_arguments *a) {

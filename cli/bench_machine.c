@@ -6,9 +6,9 @@
 #include "cli/race.h"
 #include "src/blas.h"
 
-enum { MEMORY = 256 << 20, CACHED = 256 << 10, SIDES = 3 };
+enum { MEMORY = 128 << 20, CACHED = 256 << 10, SIDES = 3 };
 
-static const int gemm_side[SIDES] = {256, 512, 1024};
+static const int gemm_side[SIDES] = {256, 384, 512};
 
 // --- OpenBLAS
 // --------------------------------------------------------------------------------------------------------

@@ -214,10 +214,12 @@ static void model_measure(struct side sides[SIDES], const struct inputs *in,
     machine_measure(&machine);
     json_add(out, "machine", machine_json_new(&machine));
     json_add(out, "batches", list);
-    if (a->json)
+    if (a->json) {
         cli_print_json(out);
-    else
+    } else {
+        puts("");
         machine_print(&machine);
+    }
     json_free(out);
 }
 

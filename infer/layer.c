@@ -46,12 +46,14 @@ static int header_read(const struct tally_model *m, struct header *h, struct tal
                           FORMAT_CODING_END - 1);
     if (zero != 0) return tally_fail(m, TALLY_BAD_FILE, "%s: reserved byte is %u, wanted 0", where, zero);
     if (!is_good(h->scale))
-        return tally_fail(m, TALLY_BAD_FILE, "%s: the scale is not a finite positive number", where);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: the scale is %g, wanted a finite number above 0", where,
+                          h->scale);
     if (map == FORMAT_NONE && h->scale != 1)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: floats with a scale that is not 1", where);
+        return tally_fail(m, TALLY_BAD_FILE, "%s: floats with a scale of %g, wanted 1", where, h->scale);
     if (!is_good(h->parameter) || h->parameter > PARAMETER_LIMIT)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: the number system's parameter is not in 0 .. %d", where,
-                          PARAMETER_LIMIT);
+        return tally_fail(m, TALLY_BAD_FILE,
+                          "%s: the number system's parameter is %g, wanted one above 0, up to %d", where,
+                          h->parameter, PARAMETER_LIMIT);
     h->values = (enum format_values)values;
     h->map = (enum format_map)map;
     h->coding = (enum format_coding)coding;

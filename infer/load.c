@@ -83,11 +83,12 @@ static int shape_read(struct tally_model *m, struct tally_cursor *c) {
     for (size_t i = 0; i < m->rank; i++) {
         m->dim[i] = tally_read_u32(c);
         if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "program: ends within the input's shape");
-        if (m->dim[i] < 1 || m->dim[i] > FORMAT_DIM_MAX ||
-            !tally_multiply(&m->inputs, m->inputs, m->dim[i]) || m->inputs > FORMAT_DIM_MAX)
-            return tally_fail(m, TALLY_BAD_FILE,
-                              "program: dimension %lu of the input is %lu, wanted 1 to %d in all",
+        if (m->dim[i] < 1 || m->dim[i] > FORMAT_DIM_MAX)
+            return tally_fail(m, TALLY_BAD_FILE, "program: dimension %lu of the input is %lu, wanted 1 to %d",
                               (unsigned long)i, (unsigned long)m->dim[i], FORMAT_DIM_MAX);
+        if (!tally_multiply(&m->inputs, m->inputs, m->dim[i]) || m->inputs > FORMAT_DIM_MAX)
+            return tally_fail(m, TALLY_BAD_FILE, "program: the input has more than %d numbers",
+                              FORMAT_DIM_MAX);
     }
     return TALLY_OK;
 }

@@ -69,24 +69,28 @@ def png_seeds():
                                           chunk(b"zTXt", b"Z\x00\x00" + zlib.compress(b"a" * 99)))
 
 
-def safetensors(header, data, pad=0):
-    text = json.dumps(header).encode() + b" " * pad
-    return struct.pack("<Q", len(text)) + text + data
-
-
 def safetensors_seeds():
+    """First the byte that says whether the length is there, see safetensors.c."""
+    def file(header, data):
+        text = json.dumps(header).encode()
+        return b"\x80" + struct.pack("<Q", (len(text) + 7) // 8 * 8) + text + b" " * (-len(text) % 8) + data
+
+    def parts(header, data):
+        return b"\0" + json.dumps(header).encode() + data
+
     def entry(dtype, shape, begin, end):
         return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-    yield "empty", safetensors({}, b"")
-    yield "metadata", safetensors({"__metadata__": {"config": "{}", "step": "7"}}, b"", 5)
     sizes = {"F64": 8, "F32": 4, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
-    header, at = {"__metadata__": {"format": "tally"}}, 0
+    every, at = {"__metadata__": {"format": "tally"}}, 0
     for dtype, size in sizes.items():
-        header[f"layer.{dtype}"] = entry(dtype, [2, 3], at, at + 6 * size)
+        every[f"layer.{dtype}"] = entry(dtype, [2, 3], at, at + 6 * size)
         at += 6 * size
-    yield "every-dtype", safetensors(header, bytes(range(at)))
-    yield "scalar-and-none", safetensors({"a": entry("F32", [], 0, 4), "b": entry("F32", [0, 3], 4, 4)}, b"\0\0\x80?")
-    yield "rank-4", safetensors({"x": entry("U8", [1, 2, 1, 3], 0, 6)}, b"abcdef")
+    for name, make in (("file", file), ("parts", parts)):
+        yield f"{name}-empty", make({}, b"")
+        yield f"{name}-metadata", make({"__metadata__": {"config": "{}", "step": "7"}}, b"")
+        yield f"{name}-every-dtype", make(every, bytes(at))
+        yield f"{name}-scalar", make({"a": entry("F32", [], 0, 4)}, b"\0\0\x80?")
+        yield f"{name}-rank-4", make({"x": entry("U8", [1, 2, 1, 3], 0, 6)}, b"abcdef")
 
 
 def idx_seeds():
