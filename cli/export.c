@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/export_check.h"
 #include "experiments/log.h"
 #include "experiments/saved.h"
-#include "export/tally.h"
-#include "infer/tally_infer.h"
+#include "export/export.h"
 #include "src/file.h"
 
 static const char help[] =
@@ -37,7 +37,7 @@ static const char help[] =
     "  tally export runs/mnist --format c --self-test -o digits\n"
     "  tally export runs/mnist --format mtx -o matrices";
 
-enum { PATH_LENGTH = 4096, BITS_MAX = 16, BATCH = 256 };
+enum { PATH_LENGTH = 4096, BITS_MAX = 16 };
 
 struct arguments {
     const char *folder, *out, *data_folder;
@@ -47,90 +47,13 @@ struct arguments {
     bool softmax, json;
 };
 
-// The test samples through the exported model, beside the run's own answers.
-struct check {
-    size_t samples, wrong_before, wrong_after, differ;
-    double largest; // difference of an output
-};
-
-// --- checking
-// ----------------------------------------------------------------------------------------------------
-
-static size_t largest_of(const float *y, size_t count) {
-    size_t best = 0;
-    for (size_t i = 1; i < count; i++) best = y[i] > y[best] ? i : best;
-    return best;
-}
-
-static void answers_compare(struct check *c, const float *before, const float *after, size_t count,
-                            uint8_t label) {
-    size_t was = largest_of(before, count), is = largest_of(after, count);
-    c->wrong_before += was != label;
-    c->wrong_after += is != label;
-    c->differ += was != is;
-    for (size_t i = 0; i < count; i++)
-        c->largest = fmax(c->largest, fabs((double)before[i] - (double)after[i]));
-}
-
-static int samples_check(struct check *c, const struct tally_model *model, const struct run *r,
-                         const float *logits, struct err *e) {
-    const struct batches *b = &r->batches;
-    size_t in = tally_model_inputs(model), out = tally_model_outputs(model),
-           bytes = tally_scratch_bytes(model, BATCH);
-    float *x = mem_new(BATCH * in, sizeof *x), *y = mem_new(BATCH * out, sizeof *y);
-    void *scratch = mem_new(bytes, 1);
-    uint8_t label[BATCH];
-    int result = 0;
-    c->samples = b->count[PART_TEST];
-    for (size_t first = 0; first < c->samples && result == 0; first += BATCH) {
-        size_t count = c->samples - first < BATCH ? c->samples - first : BATCH;
-        for (size_t i = 0; i < count; i++) {
-            const uint8_t *pixels = batches_sample(&label[i], b, PART_TEST, first + i);
-            for (size_t j = 0; j < in; j++) x[i * in + j] = (float)pixels[j] / 255;
-        }
-        struct tally_error error;
-        if (tally_run(model, x, count, y, scratch, bytes, &error) != TALLY_OK)
-            result = err_set(e, "%s", error.text);
-        for (size_t i = 0; i < count && result == 0; i++)
-            answers_compare(c, logits + (first + i) * out, y + i * out, out, label[i]);
-    }
-    mem_free(x);
-    mem_free(y);
-    mem_free(scratch);
-    return result;
-}
-
-// The net as the native format writes it, read back and run by the inference library.
-static int net_check(struct check *c, const struct net *ready, struct run *r,
-                     const struct export_options *options, struct err *e) {
-    struct bytes file = {0};
-    size_t *layers = mem_new((size_t)ready->count, sizeof *layers);
-    struct export_sizes sizes = {0, layers};
-    struct tally_model *model = NULL;
-    struct tally_error error;
-    int result = tally_compose(&file, ready, options, &sizes, e);
-    const struct tally_options load = {.kernel = TALLY_SPARSE, .memory_limit = SIZE_MAX / 4};
-    if (result == 0 && tally_model_load(&model, file.at, file.size, &load, &error) != TALLY_OK)
-        result = err_set(e, "the exported model does not load: %s", error.text);
-    if (result == 0) {
-        real *logits = mem_new(r->batches.count[PART_TEST], (size_t)r->data.classes * sizeof *logits);
-        run_logits(r, PART_TEST, logits);
-        result = samples_check(c, model, r, logits, e);
-        mem_free(logits);
-    }
-    tally_model_free(model);
-    mem_free(layers);
-    bytes_free(&file);
-    return result;
-}
-
 // --- saying
 // ------------------------------------------------------------------------------------------------------
 
 struct exported {
     const struct net *net;
     const struct export_sizes *sizes;
-    const struct check *check;
+    const struct export_check *check;
     size_t weights, nonzero, dense_bytes; // as float32 with every bias
 };
 
@@ -181,14 +104,16 @@ static double percent(size_t wrong, size_t samples) {
     return samples ? 100.0 * (double)wrong / (double)samples : NAN;
 }
 
-static void check_print(const struct check *c, const char *dataset, int bits) {
+static void check_print(const struct export_check *c, const char *dataset, const struct arguments *a) {
     char count[2][32];
     printf("%s test: error %.2f %% before, %.2f %% after; %s of %s predictions differ, outputs by at most "
            "%.2g%s\n",
            dataset, percent(c->wrong_before, c->samples), percent(c->wrong_after, c->samples),
            log_count(count[0], (double)c->differ), log_count(count[1], (double)c->samples), c->largest,
-           bits ? " (fewer bits)" : "");
-    if (!bits && (c->differ || c->largest > 1e-3))
+           a->options.integer ? " (integers)"
+           : a->bits          ? " (fewer bits)"
+                              : "");
+    if (!a->bits && !a->options.integer && (c->differ || c->largest > 1e-3))
         printf("warning: more than rounding would explain; please report this model\n");
 }
 
@@ -242,12 +167,12 @@ static int out_path(char path[PATH_LENGTH], const struct arguments *a, const str
 static int net_export(const struct net *trained, const struct net *ready, struct run *r,
                       const struct arguments *a, struct err *e) {
     char out[PATH_LENGTH];
-    struct check check = {0};
+    struct export_check check = {0};
     struct net *net = net_copy_new(a->format->runs ? ready : trained);
     if (a->softmax) net_add_softmax(net);
     struct export_sizes sizes = {0, mem_new((size_t)net->count, sizeof *sizes.layer)};
     struct exported x = {net, &sizes, &check, 0, 0, 0};
-    int result = net_check(&check, ready, r, &a->options, e);
+    int result = export_check(&check, ready, r, &a->options, e);
     if (result == 0) result = out_path(out, a, r, e);
     if (result == 0) result = a->format->write(net, out, &a->options, &sizes, e);
     if (result == 0) {
@@ -258,7 +183,7 @@ static int net_export(const struct net *trained, const struct net *ready, struct
             printf("%s, seed %lld, as %s: %s\n", r->config.name, (long long)r->config.seed, a->format->name,
                    out);
             table_print(&x);
-            check_print(&check, r->data.type->name, a->bits);
+            check_print(&check, r->data.type->name, a);
         }
     }
     mem_free(sizes.layer);

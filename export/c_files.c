@@ -23,8 +23,11 @@ static size_t outputs(const struct c_source *s) {
     return shape_size(s->net->layers[s->net->count - 1].out);
 }
 
-static size_t weights(const struct c_source *s) {
+// What a sample costs: a product, or a shift and an addition, each.
+static size_t work(const struct c_source *s) {
     size_t sum = 0;
+    for (int i = 0; s->shifts && i < s->shifts->count; i++) sum += s->shifts->layers[i].terms;
+    if (s->shifts) return sum;
     for (int i = 0; i < s->net->count; i++) sum += net_nonzero(&s->net->layers[i].weight);
     return sum;
 }
@@ -81,7 +84,7 @@ static void costs_print(struct bytes *b, const struct c_source *s) {
                 " * RAM      %zu bytes of scratch, the caller's, besides x and y.\n"
                 " * Work     %zu %s a sample.\n"
                 " * Tables   CRC-32 %08lx of their numbers, little-endian, in their order.\n",
-                s->table_bytes, scratch(s) * 4, weights(s),
+                s->table_bytes, scratch(s) * 4, work(s),
                 s->shifts ? "shifts and additions" : "multiplications and additions", (unsigned long)s->crc);
 }
 

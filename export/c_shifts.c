@@ -218,6 +218,8 @@ static bool trial_choose(struct trial *best, const struct net_layer *l, const st
 static void layer_codes(struct shift_layer *s, const struct net_layer *l, const struct range *x) {
     s->code = mem_new((size_t)s->rows * (size_t)s->columns, SHIFT_TERMS);
     s->bias = mem_new((size_t)s->rows, sizeof *s->bias);
+    s->place = mem_new((size_t)s->rows * (size_t)s->columns * SHIFT_TERMS, sizeof *s->place);
+    s->first = mem_new((size_t)s->rows + 1, sizeof *s->first);
     memset(s->code, SHIFT_ZERO, (size_t)s->rows * (size_t)s->columns * SHIFT_TERMS);
     size_t at = 0;
     for (int i = 0; i < s->rows; i++) {
@@ -228,12 +230,14 @@ static void layer_codes(struct shift_layer *s, const struct net_layer *l, const 
             int count = counter_terms(terms, &value, &l->weight, l->weight.counter[at]), stored = 0;
             for (int k = 0; k < count; k++) {
                 int code = code_of(terms[k], s->least, most_of(x, j));
-                if (code != SHIFT_ZERO) s->code[at * SHIFT_TERMS + (size_t)stored++] = (uint8_t)code;
+                if (code == SHIFT_ZERO) continue;
+                s->place[s->terms++] = (uint32_t)(j * SHIFT_TERMS + stored);
+                s->code[at * SHIFT_TERMS + (size_t)stored++] = (uint8_t)code;
             }
             s->weights += stored > 0;
-            s->terms += (size_t)stored;
             s->dropped += (size_t)(count - stored);
         }
+        s->first[i + 1] = s->terms;
     }
 }
 
@@ -315,6 +319,8 @@ void shifts_free(struct shifts *s) {
     for (int i = 0; i < s->count; i++) {
         mem_free(s->layers[i].bias);
         mem_free(s->layers[i].code);
+        mem_free(s->layers[i].place);
+        mem_free(s->layers[i].first);
     }
     mem_free(s->layers);
     mem_free(s);
@@ -325,9 +331,10 @@ void shifts_free(struct shifts *s) {
 static int32_t row_run(const struct shift_layer *l, int row, const int32_t *x) {
     const uint8_t *code = l->code + (size_t)row * (size_t)l->columns * SHIFT_TERMS;
     int64_t sum = l->bias[row];
-    for (int j = 0; j < l->columns * SHIFT_TERMS; j++) {
-        int64_t term = shifted(x[j / SHIFT_TERMS], code[j]);
-        sum += code[j] & SHIFT_MINUS ? -term : term;
+    for (size_t k = l->first[row]; k < l->first[row + 1]; k++) {
+        uint32_t at = l->place[k];
+        int64_t term = shifted(x[at / SHIFT_TERMS], code[at]);
+        sum += code[at] & SHIFT_MINUS ? -term : term;
         CHECK(sum >= -LIMIT && sum <= LIMIT, "shifts: row %d: a sum of %lld", row, (long long)sum);
     }
     if (l->relu && sum < 0) sum = 0;

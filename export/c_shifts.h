@@ -32,6 +32,8 @@ struct shift_layer {
     double error; // the real sum is at most this far from sigma · sum
     int32_t *bias;
     uint8_t *code;                  // [rows][columns][SHIFT_TERMS], SHIFT_ZERO for terms that aren't there
+    uint32_t *place;                // [terms] where in a row's codes they are, row after row
+    size_t *first;                  // [rows + 1] of a row's places
     size_t weights, terms, dropped; // weights and terms stored; terms too small to count whatever the pixels
 };
 
