@@ -122,7 +122,7 @@ static void run_describe(const struct run *r, const char *folder) {
             log_count(count[0], r->batches.count[PART_TRAIN]),
             log_count(count[1], r->batches.count[PART_VALIDATION]),
             log_count(count[2], r->batches.count[PART_TEST]), shape_text(text, r->data.sample));
-    fprintf(stderr, "model  %s parameters:", log_count(count[0], (double)r->params->size));
+    fprintf(stderr, "model  %s parameters:", log_count(count[0], (double)params_trained(r->params)));
     for (int i = 0; i < r->model->count; i++) {
         const struct layer *l = &r->model->layers[i];
         bool reshapes = !shape_equal(l->in, l->out);

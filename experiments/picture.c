@@ -6,7 +6,7 @@
 
 #include "datasets/io/png.h"
 
-enum { TILES_LIMIT = 400, SIDE_LIMIT = 4096, CHANNELS = 3 };
+enum { TILES_LIMIT = 400, SIDE_LIMIT = 4096, KERNEL_ZOOM = 4, CHANNELS = 3 };
 static const double HISTOGRAM_FIRST = -8, HISTOGRAM_STEP = 0.25;
 
 double histogram_low(int bin) {
@@ -54,18 +54,36 @@ static void pixel_paint(uint8_t rgb[CHANNELS], double w, double largest) {
         rgb[c] = (uint8_t)(zero + ((w > 0 ? positive[c] : negative[c]) - zero) * share + 0.5);
 }
 
+// Tiles of weights, `across` in a row, a gap around each; a weight is a square of `zoom` pixels.
+struct layout {
+    int tiles, inputs, tile_height, tile_width, across, gap, zoom;
+};
+
+static struct layout layout_make(const struct param *p, struct shape sample) {
+    bool kernels = p->shape.rank == 4;
+    int outputs = p->shape.dim[0] * (kernels ? p->shape.dim[1] : 1),
+        inputs = (int)(p->size / (size_t)outputs);
+    bool image = sample.rank == 3 && sample.dim[0] == 1 && inputs == sample.dim[1] * sample.dim[2];
+    struct layout l = {outputs, inputs, 1, inputs, 1, 0, 1};
+    if (!image && !kernels) return l;
+    l.tile_height = kernels ? p->shape.dim[2] : sample.dim[1];
+    l.tile_width = kernels ? p->shape.dim[3] : sample.dim[2];
+    if (l.tiles > TILES_LIMIT) l.tiles = TILES_LIMIT;
+    l.across = (int)ceil(sqrt(l.tiles * 1.5));
+    l.gap = 1;
+    l.zoom = kernels ? KERNEL_ZOOM : 1;
+    return l;
+}
+
 int picture_write(const struct params *ps, struct shape sample, const char *path, struct err *e) {
     const struct param *p = NULL;
     for (int i = ps->count - 1; i >= 0; i--)
         if (param_is_weight(&ps->list[i])) p = &ps->list[i];
     if (!p) return err_set(e, "%s: the model has no weights to draw", path);
-    int inputs = (int)(p->size / (size_t)p->shape.dim[0]), outputs = p->shape.dim[0];
-    bool image = sample.rank == 3 && sample.dim[0] == 1 && inputs == sample.dim[1] * sample.dim[2];
-    int tile_height = image ? sample.dim[1] : 1, tile_width = image ? sample.dim[2] : inputs;
-    int tiles = outputs < TILES_LIMIT ? outputs : image ? TILES_LIMIT : outputs;
-    int across = image ? (int)ceil(sqrt(tiles * 1.5)) : 1, gap = image ? 1 : 0;
-    int width = across * (tile_width + gap) + gap,
-        height = (tiles + across - 1) / across * (tile_height + gap) + gap;
+    struct layout l = layout_make(p, sample);
+    int step_across = l.tile_width * l.zoom + l.gap, step_down = l.tile_height * l.zoom + l.gap;
+    int width = l.across * step_across + l.gap,
+        height = (l.tiles + l.across - 1) / l.across * step_down + l.gap;
     if (width > SIDE_LIMIT) width = SIDE_LIMIT;
     if (height > SIDE_LIMIT) height = SIDE_LIMIT;
     double largest = 0;
@@ -73,13 +91,14 @@ int picture_write(const struct params *ps, struct shape sample, const char *path
         if (isfinite(p->value[i])) largest = fmax(largest, fabs((double)p->value[i]));
     uint8_t *rgb = mem_new((size_t)width * (size_t)height, CHANNELS);
     memset(rgb, 60, (size_t)width * (size_t)height * CHANNELS);
-    for (int tile = 0; tile < tiles; tile++)
-        for (int i = 0; i < inputs; i++) {
-            int x = gap + tile % across * (tile_width + gap) + i % tile_width;
-            int y = gap + tile / across * (tile_height + gap) + i / tile_width;
-            if (x < width && y < height)
-                pixel_paint(rgb + ((size_t)y * (size_t)width + (size_t)x) * CHANNELS,
-                            (double)p->value[(size_t)tile * (size_t)inputs + (size_t)i], largest);
+    for (int tile = 0; tile < l.tiles; tile++)
+        for (int i = 0; i < l.inputs; i++) {
+            int left = l.gap + tile % l.across * step_across + i % l.tile_width * l.zoom;
+            int top = l.gap + tile / l.across * step_down + i / l.tile_width * l.zoom;
+            double w = (double)p->value[(size_t)tile * (size_t)l.inputs + (size_t)i];
+            for (int y = top; y < top + l.zoom && y < height; y++)
+                for (int x = left; x < left + l.zoom && x < width; x++)
+                    pixel_paint(rgb + ((size_t)y * (size_t)width + (size_t)x) * CHANNELS, w, largest);
         }
     int result = png_write(path, width, height, CHANNELS, rgb, e);
     mem_free(rgb);

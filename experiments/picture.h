@@ -20,8 +20,8 @@ struct histogram histogram_make(const struct param *p);
 struct json *histogram_write_new(const struct params *ps);
 
 // The first weight tensor as a PNG: orange is positive, blue negative, dark is zero, brightness the cube root
-// of abs(w) / max abs(w). Where its inputs are the pixels of `sample` (1, height, width), a tile of that size
-// for each output; else the matrix itself.
+// of abs(w) / max abs(w). Of kernels (out, in, height, width) a tile for each; where its inputs are the pixels of
+// `sample` (1, height, width), a tile of that size for each output; else the matrix itself.
 int picture_write(const struct params *ps, struct shape sample, const char *path, struct err *e);
 
 #endif

@@ -73,7 +73,10 @@ static int parts_build(struct run *r, const char *set, struct shape sample, int 
     if (result == 0 && (r->model->out.rank != 1 || r->model->out.dim[0] != classes))
         result = err_set(e, "model: ends with %s, the data set has %d classes",
                          shape_text(text, r->model->out), classes);
-    if (result == 0 && r->params->count == 0) result = err_set(e, "model: has nothing to train");
+    if (result == 0 && params_trained(r->params) == 0) result = err_set(e, "model: has nothing to train");
+    if (result == 0 && c->train.batch / c->train.shards < r->params->shard_rows)
+        result = err_set(e, "train.shards: %lld parts of a batch of %lld; the model needs %d samples in each",
+                         (long long)c->train.shards, (long long)c->train.batch, r->params->shard_rows);
     if (result == 0) {
         params_alloc(r->params, (int)c->train.shards, (uint64_t)c->seed);
         r->optim = optim_new(c->optim, "optim", r->params, (uint64_t)c->seed, e);
@@ -159,8 +162,9 @@ static struct tensor *forward(const struct run *r, struct tape *t, enum part par
     struct tensor *x = tape_leaf(t, shape, false);
     uint8_t *labels = arena_alloc(t->arena, count, 1);
     batches_get(x->value, labels, &r->batches, part, first, count);
+    t->epoch = r->epoch;
     struct tensor *logits = model_forward(r->model, t, x);
-    struct tensor *loss = op_cross_entropy(t, logits, labels);
+    struct tensor *loss = op_cross_entropy(t, logits, labels, 0);
     int classes = logits->shape.dim[1];
     if (out) memcpy(out, logits->value, count * (size_t)classes * sizeof *out);
     for (size_t i = 0; i < count; i++) {
@@ -201,6 +205,8 @@ double run_step(struct run *r) {
     int shards = (int)r->config.train.shards;
     parallel_for(r->threads, shards, shard_step, &task);
     params_reduce(r->params, r->threads);
+    double seen = (double)r->epoch * (double)r->batches.count[PART_TRAIN] + (double)(first + task.count);
+    params_update_buffers(r->params, task.count, seen);
     double loss = 0;
     for (int i = 0; i < shards; i++) {
         loss += r->scores[i].loss;

@@ -260,7 +260,7 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
     json_add_number(s, "validation_error", score_error(l->validation));
     json_add_number(s, "train_loss", score_loss(l->training));
     json_add_number(s, "train_error", score_error(l->training));
-    json_add_number(s, "parameters", (double)r->params->size);
+    json_add_number(s, "parameters", (double)params_trained(r->params));
     json_add_number(s, "weights", (double)weights);
     json_add_number(s, "nonzero", (double)nonzero);
     json_add_number(s, "density", weights ? (double)nonzero / (double)weights : 0);

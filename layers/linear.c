@@ -1,10 +1,6 @@
 // linear: y = x · weightᵀ + bias, weight (out, in), bias (out).
-//
-// Initial weights are uniform in -b .. b: kaiming b = sqrt(6 / in) (He et al. 2015, eq. 10, for relu),
-// xavier b = sqrt(6 / (in + out)) (Glorot and Bengio 2010, eq. 16), lecun b = sqrt(3 / in) (LeCun et al.
-// 1998, sec. 4.6), pytorch b = sqrt(1 / in) (what torch.nn.Linear does). The bias starts at 0.
-#include <math.h>
-
+// Initial weights as in layers/init.h; the bias starts at 0.
+#include "layers/init.h"
 #include "layers/model.h"
 
 struct linear {
@@ -14,28 +10,13 @@ struct linear {
 };
 
 enum { WEIGHT, BIAS };
-enum { KAIMING, XAVIER, LECUN, PYTORCH };
 
 static const struct field fields[] = {
     {"out", FIELD_INT, offsetof(struct linear, out), 0, 1, 1 << 20, NULL,
      "outputs per sample; must be given"},
     {"bias", FIELD_BOOL, offsetof(struct linear, bias), 1, 0, 1, NULL, "adds a bias"},
-    {"init", FIELD_CHOICE, offsetof(struct linear, init), KAIMING, 0, 0, "kaiming|xavier|lecun|pytorch",
-     "initial weights"},
+    {"init", FIELD_CHOICE, offsetof(struct linear, init), INIT_KAIMING, 0, 0, INIT_WORDS, "initial weights"},
     FIELD_END};
-
-static double init_bound(int init, int in, int out) {
-    switch (init) {
-    case XAVIER:
-        return sqrt(6.0 / ((double)in + out));
-    case LECUN:
-        return sqrt(3.0 / in);
-    case PYTORCH:
-        return sqrt(1.0 / in);
-    default:
-        return sqrt(6.0 / in);
-    }
-}
 
 static int linear_build(struct layer *l, struct params *ps, struct err *e) {
     const struct linear *config = l->config;

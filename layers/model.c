@@ -28,8 +28,8 @@ static const struct layer_type *type_find(const char *name, const char *path, st
     return NULL;
 }
 
-static int layer_build(struct model *m, const struct json *node, const char *path, struct params *ps,
-                       struct err *e) {
+static int layer_build(struct model *m, const struct json *node, const char *path, const char *prefix,
+                       struct params *ps, struct err *e) {
     struct layer *l = &m->layers[m->count];
     const char *name;
     const struct json *options;
@@ -41,8 +41,9 @@ static int layer_build(struct model *m, const struct json *node, const char *pat
     int number = 1;
     for (int i = 0; i < m->count; i++) number += m->layers[i].type == type;
     m->count++;
-    snprintf(l->name, sizeof l->name, "%s%d", type->name, number);
     json_path(l->path, path, name, 0);
+    if (snprintf(l->name, sizeof l->name, "%s%s%d", prefix, type->name, number) >= (int)sizeof l->name)
+        return err_set(e, "%s: too deep in lists of layers for a name", l->path);
     if (fields_read(l->config, type->fields, options, l->path, e) != 0) return -1;
     l->in = m->out;
     if (type->build(l, ps, e) != 0) return -1;
@@ -50,9 +51,10 @@ static int layer_build(struct model *m, const struct json *node, const char *pat
     return 0;
 }
 
-struct model *model_new(const struct json *list, const char *path, struct shape in, struct params *ps,
-                        struct err *e) {
-    if (!list || json_type(list) != JSON_ARRAY || json_count(list) == 0) {
+// The layers' names begin with the prefix: empty for the model itself, which may not be an empty list.
+static struct model *list_build(const struct json *list, const char *path, const char *prefix,
+                                struct shape in, struct params *ps, struct err *e) {
+    if (!list || json_type(list) != JSON_ARRAY || (json_count(list) == 0 && !*prefix)) {
         err_set(e, "%s: wanted a list of layers, such as [\"flatten\", {\"linear\": {\"out\": 10}}]", path);
         return NULL;
     }
@@ -66,7 +68,7 @@ struct model *model_new(const struct json *list, const char *path, struct shape 
     for (int i = 0; i < json_count(list); i++) {
         char item_path[JSON_PATH];
         json_path(item_path, path, NULL, i);
-        if (layer_build(m, json_item(list, i), item_path, ps, e) != 0) {
+        if (layer_build(m, json_item(list, i), item_path, prefix, ps, e) != 0) {
             model_free(m);
             return NULL;
         }
@@ -80,9 +82,19 @@ struct model *model_new(const struct json *list, const char *path, struct shape 
     return m;
 }
 
+struct model *model_new(const struct json *list, const char *path, struct shape in, struct params *ps,
+                        struct err *e) {
+    return list_build(list, path, "", in, ps, e);
+}
+
 void model_free(struct model *m) {
     if (!m) return;
-    for (int i = 0; i < m->count; i++) mem_free(m->layers[i].config);
+    for (int i = 0; i < m->count; i++) {
+        struct layer *l = &m->layers[i];
+        for (int k = 0; k < l->inner_count; k++) model_free(l->inner[k]);
+        mem_free(l->inner);
+        mem_free(l->config);
+    }
     mem_free(m->layers);
     mem_free(m);
 }
@@ -97,17 +109,44 @@ struct json *model_write_new(const struct model *m) {
     for (int i = 0; i < m->count; i++) {
         const struct layer *l = &m->layers[i];
         struct json *item = json_object_new();
-        json_add(item, l->type->name, fields_write_new(l->config, l->type->fields));
+        json_add(item, l->type->name,
+                 l->type->write ? l->type->write(l) : fields_write_new(l->config, l->type->fields));
         json_add(list, NULL, item);
     }
     return list;
 }
 
+static void param_name(char name[PARAM_NAME], const struct layer *l, const char *what) {
+    int length = snprintf(name, PARAM_NAME, "%s.%s", l->name, what);
+    CHECK(length < PARAM_NAME, "%s: the name %s is too long", l->name, what);
+}
+
 int layer_add_param(struct layer *l, struct params *ps, const char *what, struct shape shape, double bound,
                     double initial) {
     char name[PARAM_NAME];
-    snprintf(name, sizeof name, "%s.%s", l->name, what);
+    param_name(name, l, what);
     return params_add(ps, name, shape, bound, initial);
+}
+
+int layer_add_buffer(struct layer *l, struct params *ps, const char *what, struct shape shape, double initial,
+                     struct average average) {
+    char name[PARAM_NAME];
+    param_name(name, l, what);
+    return params_add_buffer(ps, name, shape, initial, average);
+}
+
+struct model *layer_add_inner(struct layer *l, struct params *ps, const struct json *list, const char *path,
+                              const char *part, struct shape in, struct err *e) {
+    char prefix[2 * PARAM_NAME];
+    int length = snprintf(prefix, sizeof prefix, "%s.%s%s", l->name, part ? part : "", part ? "." : "");
+    CHECK(length < (int)sizeof prefix, "%s: the name %s is too long", l->name, part);
+    struct model *m = list_build(list, path, prefix, in, ps, e);
+    if (!m) return NULL;
+    struct model **inner = mem_new((size_t)l->inner_count + 1, sizeof *inner);
+    if (l->inner_count) memcpy(inner, l->inner, (size_t)l->inner_count * sizeof *inner);
+    mem_free(l->inner);
+    l->inner = inner;
+    return l->inner[l->inner_count++] = m;
 }
 
 int layer_build_elementwise(struct layer *l, struct params *ps, struct err *e) {

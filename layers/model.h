@@ -1,20 +1,23 @@
 // A model is a JSON list of layers: ["flatten", {"linear": {"out": 300}}, "relu", ...]. Layers compose ops;
-// they have no backward of their own. Shapes are checked when the model is built.
+// they have no backward of their own. Shapes are checked when the model is built. A layer may hold lists of
+// layers itself, as residual and concat do.
 #ifndef TALLY_LAYERS_MODEL_H
 #define TALLY_LAYERS_MODEL_H
 
 #include "src/json.h"
 #include "src/ops.h"
 
-enum { LAYER_PARAMS = 2 };
+enum { LAYER_PARAMS = 4 };
 
 struct layer {
     const struct layer_type *type;
-    char name[PARAM_NAME - 8]; // "linear1": the type and its number among its kind
-    char path[JSON_PATH];      // where the config describes it, for messages
+    char name[PARAM_NAME - 16]; // "linear1": the type and its number among its kind; "residual1.linear1"
+    char path[JSON_PATH];       // where the config describes it, for messages
     void *config;
     struct shape in, out;    // of one sample, without the batch
-    int param[LAYER_PARAMS]; // indices of its parameters
+    int param[LAYER_PARAMS]; // indices of its parameters and buffers
+    struct model **inner;    // [inner_count] the lists of layers inside it
+    int inner_count;
 };
 
 struct layer_type {
@@ -25,6 +28,8 @@ struct layer_type {
     int (*build)(struct layer *l, struct params *ps, struct err *e);
     // x (B, in...) to (B, out...).
     struct tensor *(*forward)(const struct layer *l, struct tape *t, struct tensor *x);
+    // The options with every default filled in; NULL where the fields say it all.
+    struct json *(*write)(const struct layer *l);
 };
 
 extern const struct layer_type *const layer_types[]; // NULL-terminated, in the order of layer.def
@@ -50,6 +55,16 @@ struct json *model_write_new(const struct model *m);
 // For layers: adds the parameter "LAYER.what" and returns its index.
 int layer_add_param(struct layer *l, struct params *ps, const char *what, struct shape shape, double bound,
                     double initial);
+
+// For layers: adds the buffer "LAYER.what" and returns its index.
+int layer_add_buffer(struct layer *l, struct params *ps, const char *what, struct shape shape, double initial,
+                     struct average average);
+
+// For layers: builds the list at `path` for samples of shape `in` and appends it to l->inner. Its layers are
+// named "LAYER.linear1", or "LAYER.part.linear1" where `part` is not NULL. An empty list gives x itself.
+// NULL on failure.
+struct model *layer_add_inner(struct layer *l, struct params *ps, const struct json *list, const char *path,
+                              const char *part, struct shape in, struct err *e);
 
 // For layers that change each element alone: out = in, no parameters.
 int layer_build_elementwise(struct layer *l, struct params *ps, struct err *e);

@@ -79,7 +79,8 @@ static int stage_build(struct stage *s, const struct json *options, const char *
     s->params = ps;
     s->param = mem_new((size_t)ps->count, sizeof *s->param);
     for (int i = 0; i < ps->count; i++)
-        if (param_is_weight(&ps->list[i]) == (list == OPTIM_WEIGHTS)) s->param[s->count++] = i;
+        if (!ps->list[i].buffer && param_is_weight(&ps->list[i]) == (list == OPTIM_WEIGHTS))
+            s->param[s->count++] = i;
     if (s->type->build && s->type->build(s, seed, e) != 0) return -1;
     spans_make(s);
     return 0;
@@ -245,7 +246,7 @@ double optim_state_bytes(const struct optim *o, int list) {
     double numbers = 0, bytes = 0;
     for (int i = 0; i < o->params->count; i++) {
         const struct param *p = &o->params->list[i];
-        if (param_is_weight(p) != (list == OPTIM_WEIGHTS)) continue;
+        if (p->buffer || param_is_weight(p) != (list == OPTIM_WEIGHTS)) continue;
         numbers += (double)p->size;
         bytes += (double)p->size * (p->counted ? number_bytes(&p->number) : (int)sizeof(real));
     }

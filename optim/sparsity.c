@@ -26,6 +26,18 @@ const struct field sparsity_fields[] = {
     {"m", FIELD_INT, offsetof(struct sparsity, m), 4, 1, 4096, NULL, "... among m neighbours in a row"},
     FIELD_END};
 
+// A weight tensor seen as the matrix that it multiplies with, a row for each output, cut into blocks.
+struct grid {
+    int rows, columns, block_rows, block_columns, down, across; // down, across: how many blocks
+};
+
+static struct grid grid_of(const struct sparsity *s, const struct param *p) {
+    int rows = p->shape.dim[0], columns = (int)(p->size / (size_t)rows);
+    bool blocks = s->granularity == GRANULARITY_BLOCK;
+    int r = blocks ? (int)s->block_rows : 1, c = blocks ? (int)s->block_columns : 1;
+    return (struct grid){rows, columns, r, c, (rows + r - 1) / r, (columns + c - 1) / c};
+}
+
 static bool sparsity_active(const struct sparsity *s) {
     return s->target < 1 || s->granularity == GRANULARITY_N_M;
 }
@@ -53,7 +65,7 @@ int sparsity_read(struct sparsity *s, const struct json *node, const char *path,
         if (p->counted && p->number.kind == NUMBER_MADAM)
             return err_set(e, "%s.target: %s counts in the number system 'madam', which has no zero", path,
                            p->name);
-        int columns = p->shape.dim[p->shape.rank - 1];
+        int columns = grid_of(s, p).columns;
         if (s->granularity == GRANULARITY_N_M && columns % s->m != 0)
             return err_set(e, "%s.m: rows of %s have %d weights, not a multiple of %d", path, p->name,
                            columns, (int)s->m);
@@ -92,18 +104,6 @@ static real select_largest(real *v, size_t n, size_t k) {
             low = j + 1;
     }
     return v[wanted];
-}
-
-// A weight tensor seen as rows of its last dimension, cut into blocks.
-struct grid {
-    int rows, columns, block_rows, block_columns, down, across; // down, across: how many blocks
-};
-
-static struct grid grid_of(const struct sparsity *s, const struct param *p) {
-    int columns = p->shape.dim[p->shape.rank - 1], rows = (int)(p->size / (size_t)columns);
-    bool blocks = s->granularity == GRANULARITY_BLOCK;
-    int r = blocks ? (int)s->block_rows : 1, c = blocks ? (int)s->block_columns : 1;
-    return (struct grid){rows, columns, r, c, (rows + r - 1) / r, (columns + c - 1) / c};
 }
 
 static void weight_kill(struct param *p, size_t i) {

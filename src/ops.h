@@ -6,6 +6,7 @@
 #define TALLY_SRC_OPS_H
 
 #include "src/tape.h"
+#include "src/window.h"
 
 struct op {
     const char *name;

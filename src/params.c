@@ -44,6 +44,14 @@ int params_add(struct params *ps, const char *name, struct shape shape, double b
     return ps->count++;
 }
 
+int params_add_buffer(struct params *ps, const char *name, struct shape shape, double initial,
+                      struct average average) {
+    int index = params_add(ps, name, shape, 0, initial);
+    ps->list[index].buffer = true;
+    ps->list[index].average = average;
+    return index;
+}
+
 void params_alloc(struct params *ps, int shards, uint64_t seed) {
     ps->shards = shards;
     ps->values = mem_new(ps->size, sizeof(real));
@@ -84,8 +92,26 @@ void params_reduce(struct params *ps, int threads) {
         parallel_for(threads, (int)((ps->size + REDUCE_CHUNK - 1) / REDUCE_CHUNK), reduce_chunk, ps);
 }
 
+void params_update_buffers(struct params *ps, size_t samples, double seen) {
+    for (int i = 0; i < ps->count; i++) {
+        const struct param *p = &ps->list[i];
+        if (!p->buffer) continue;
+        double period = fmin(p->average.period, seen), n = (double)samples;
+        double share = p->average.period > 0 ? fmin(n / period, 1) : p->average.momentum;
+        const real *sum = params_grad(ps, 0, i);
+        for (size_t j = 0; j < p->size; j++)
+            p->value[j] = (real)((1 - share) * (double)p->value[j] + share * ((double)sum[j] / n));
+    }
+}
+
+size_t params_trained(const struct params *ps) {
+    size_t size = 0;
+    for (int i = 0; i < ps->count; i++) size += ps->list[i].buffer ? 0 : ps->list[i].size;
+    return size;
+}
+
 bool param_is_weight(const struct param *p) {
-    return p->shape.rank >= 2;
+    return p->shape.rank >= 2 && !p->buffer;
 }
 
 int32_t param_counter(const struct param *p, size_t i) {

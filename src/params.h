@@ -3,6 +3,9 @@
 // One block holds every value, one block per shard every gradient. A parameter with a number system is its
 // counters; its float values are a cache of scale · f(counter) for the matrix products, kept equal at all
 // times.
+//
+// A buffer is a parameter that no optimiser moves: a running statistic, which follows what the forward pass
+// sees.
 #ifndef TALLY_SRC_PARAMS_H
 #define TALLY_SRC_PARAMS_H
 
@@ -10,7 +13,13 @@
 #include "src/rng.h"
 #include "src/shape.h"
 
-enum { PARAM_NAME = 48 };
+enum { PARAM_NAME = 96 };
+
+// How a buffer follows the statistic of each step: value = (1 - a) · value + a · statistic.
+struct average {
+    double momentum; // a, unless period is above 0
+    double period; // in samples: a = samples of the step / min(period, samples of the run so far), at most 1
+};
 
 struct param {
     char name[PARAM_NAME]; // "linear1.weight"
@@ -19,6 +28,9 @@ struct param {
     double bound;        // initial values: uniform in -bound .. bound; 0: all `initial`
     double initial;
     real *value;
+
+    bool buffer;
+    struct average average; // valid for a buffer
 
     bool counted;         // the counter is the truth
     struct number number; // valid when counted, like scale and counter
@@ -34,7 +46,8 @@ struct params {
     size_t size; // numbers in all parameters together
     int shards;
     real *values;
-    real **grads; // [shards][size]; after params_reduce, grads[0] is the sum
+    real **grads;   // [shards][size]; after params_reduce, grads[0] is the sum
+    int shard_rows; // samples a shard must have for its statistics: set by layers, 0 when none cares
 };
 
 struct params *params_new(void);
@@ -43,6 +56,11 @@ void params_free(struct params *ps);
 // Adds a parameter and returns its index. Values are uniform in -bound .. bound, or `initial` when bound is
 // 0.
 int params_add(struct params *ps, const char *name, struct shape shape, double bound, double initial);
+
+// Adds a buffer of equal initial values and returns its index. In a training step the forward pass adds its
+// shard's statistic, summed over the samples, to the shard's part of the gradient block.
+int params_add_buffer(struct params *ps, const char *name, struct shape shape, double initial,
+                      struct average average);
 
 // After the last params_add: makes the blocks and draws the initial values (each parameter from a stream of
 // its own name, so that adding one does not change the others).
@@ -56,7 +74,14 @@ void params_zero_grad(struct params *ps, int shard);
 // Adds the gradients of all shards into grads[0], in shard order: the same bits for any number of threads.
 void params_reduce(struct params *ps, int threads);
 
-// Weights are the parameters of rank >= 2; biases and the like are the others.
+// After params_reduce: moves every buffer towards the mean over the step's samples of what was added to it.
+// `seen` counts the run's samples, these included.
+void params_update_buffers(struct params *ps, size_t samples, double seen);
+
+// Numbers that an optimiser moves: all but the buffers.
+size_t params_trained(const struct params *ps);
+
+// Weights are the parameters of rank >= 2; biases and the like are the others. A buffer is neither.
 bool param_is_weight(const struct param *p);
 
 // Turns the values into counters of the number system: scale such that max |w| sits at `unit`, then the

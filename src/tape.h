@@ -37,6 +37,7 @@ struct tape {
     bool training;      // dropout drops
     bool recording;     // gradients will be asked for
     struct rng dropout; // position in the step's dropout stream
+    int64_t epoch;      // of the run, for what changes with the epochs
 };
 
 struct tape *tape_new(struct params *params, int shard);

@@ -267,12 +267,18 @@ static bool layer_runs(const struct layer_type *type, const char *options, struc
 
 static void every_layer_runs(void **state) {
     (void)state;
-    static const char *const options[] = {"{}", "{\"out\": 3}"};
+    static const char *const options[] = {"{}",
+                                          "{\"out\": 3}",
+                                          "{\"kernel_size\": 2}",
+                                          "{\"out\": 3, \"kernel_size\": 2}",
+                                          "{\"density\": 0.25}",
+                                          "{\"layers\": [\"relu\"]}",
+                                          "{\"branches\": [[], [\"relu\"]]}"};
     for (int i = 0; layer_types[i]; i++) {
         const struct layer_type *type = layer_types[i];
         int ways = 0;
         char why[512];
-        for (int k = 0; k < 2; k++) {
+        for (size_t k = 0; k < COUNT(options); k++) {
             ways += layer_runs(type, options[k], shape_3(1, 4, 4), why);
             ways += layer_runs(type, options[k], shape_1(16), why);
         }

@@ -144,6 +144,29 @@ static void a_tile_for_each_output(void **state) {
     params_free(ps);
 }
 
+// Kernels of 2 by 3 of two outputs and two inputs: three tiles across, a weight is four pixels wide.
+static void a_tile_for_each_kernel(void **state) {
+    real *w;
+    struct params *ps = params_of((struct shape){4, {2, 2, 2, 3}}, &w);
+    w[0] = 8, w[6 + 5] = -8,
+    w[3 * 6 + 1] = 1; // kernels (0, 0), (0, 1) and (1, 1), which begins the second row
+    int width, height;
+    uint8_t *rgb = picture_of(&width, &height, state, ps, shape_3(1, 2, 3));
+    assert_int_equal(width, 3 * (3 * 4 + 1) + 1);
+    assert_int_equal(height, 2 * (2 * 4 + 1) + 1);
+    assert_pixel(rgb, width, 0, 0, 60, 60, 60);
+    assert_pixel(rgb, width, 1, 1, 255, 170, 60);
+    assert_pixel(rgb, width, 4, 4, 255, 170, 60);
+    assert_pixel(rgb, width, 5, 4, 18, 18, 18);
+    assert_pixel(rgb, width, 4, 5, 18, 18, 18);
+    assert_pixel(rgb, width, 25, 8, 90, 170, 255);
+    assert_pixel(rgb, width, 26, 8, 60, 60, 60);
+    assert_pixel(rgb, width, 5, 10, 137, 94, 39);
+    assert_pixel(rgb, width, 15, 11, 60, 60, 60); // there is no fifth kernel
+    mem_free(rgb);
+    params_free(ps);
+}
+
 // The inputs are not the sample's pixels: the matrix as it is.
 static void a_plain_matrix(void **state) {
     real *w;
@@ -250,10 +273,15 @@ static void nothing_to_draw(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bins_have_edges),   cmocka_unit_test(weights_are_counted),
-        cmocka_unit_test(histogram_as_json), IN_FOLDER(a_tile_for_each_output),
-        IN_FOLDER(a_plain_matrix),           IN_FOLDER(only_the_first_weights),
-        IN_FOLDER(large_layers_are_cut),     IN_FOLDER(odd_weights),
+        cmocka_unit_test(bins_have_edges),
+        cmocka_unit_test(weights_are_counted),
+        cmocka_unit_test(histogram_as_json),
+        IN_FOLDER(a_tile_for_each_output),
+        IN_FOLDER(a_tile_for_each_kernel),
+        IN_FOLDER(a_plain_matrix),
+        IN_FOLDER(only_the_first_weights),
+        IN_FOLDER(large_layers_are_cut),
+        IN_FOLDER(odd_weights),
         IN_FOLDER(nothing_to_draw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,7 +90,7 @@ static int larger_first(const void *a, const void *b) {
 
 // The block that weight j of p lies in, counted over p.
 static size_t block_of(const struct param *p, size_t j, size_t rows, size_t columns) {
-    size_t width = (size_t)p->shape.dim[p->shape.rank - 1];
+    size_t width = p->size / (size_t)p->shape.dim[0];
     return j / width / rows * ((width + columns - 1) / columns) + j % width / columns;
 }
 

@@ -120,7 +120,7 @@ static void cross_entropy_of_extremes(void **state) {
     static const uint8_t labels[] = {0, 1, 2, 0};
     struct tape *t = tape_new(NULL, 0);
     tape_reset(t, true);
-    struct tensor *x = leaf_of(t, shape_2(4, 3), logits), *loss = op_cross_entropy(t, x, labels);
+    struct tensor *x = leaf_of(t, shape_2(4, 3), logits), *loss = op_cross_entropy(t, x, labels, 0);
     // By row: sure and right 0, sure and wrong 2e4, undecided log 3, sure and right 0.
     assert_near(loss->value[0], (2e4 + log(3)) / 4, 1e-3);
     tape_backward(t, loss, 1);
@@ -136,7 +136,7 @@ static void cross_entropy_of_nan(void **state) {
     static const uint8_t labels[] = {0};
     struct tape *t = tape_new(NULL, 0);
     tape_reset(t, true);
-    assert_true(isnan(op_cross_entropy(t, leaf_of(t, shape_2(1, 3), logits), labels)->value[0]));
+    assert_true(isnan(op_cross_entropy(t, leaf_of(t, shape_2(1, 3), logits), labels, 0)->value[0]));
     tape_free(t);
 }
 
@@ -308,7 +308,7 @@ static struct tensor *network_run(struct network *n, uint64_t step) {
     tape_reset(n->tape, true);
     n->tape->dropout = rng_row(rng_stream(1, "dropout"), step);
     struct tensor *x = tape_input(n->tape, shape_2(SAMPLES, INPUTS), n->inputs);
-    struct tensor *loss = op_cross_entropy(n->tape, model_forward(n->model, n->tape, x), n->labels);
+    struct tensor *loss = op_cross_entropy(n->tape, model_forward(n->model, n->tape, x), n->labels, 0);
     tape_backward(n->tape, loss, 1);
     params_reduce(n->params, 1);
     return loss;

@@ -1,0 +1,202 @@
+// conv2d: y (B, out, down, across) = x (B, C, height, width) convolved with weight (out, C / groups, kh, kw)
+// + bias (out) or NULL. As in neural networks, the kernel is not flipped:
+//
+//   y[b, o, p, q] = bias[o] + sum over c, i, j of weight[o, c, i, j] · x[b, first + c, down(p, i), across(q, j)]
+//
+// first is the first channel of o's group, down(p, i) = p · stride - padding + i · dilation, and across likewise;
+// outside the image x is 0.
+//
+// Group by group it is a matrix product, y = weight (out / groups, K) · columns (K, down · across), where row
+// (c, i, j) of the columns has what the windows see at (i, j): K = C / groups · kh · kw.
+// dweight = dy · columnsᵀ;  dcolumns = weightᵀ · dy, added back to dx;  dbias = dy summed over b, p and q.
+//
+// Columns are made for a few rows of one image, or for several small images, at a time, so that they stay in
+// the cache. A 1 x 1 kernel that goes over the image by ones needs none: the image itself is the matrix.
+// The backward pass makes them again. Measured on LeNet-5, batch 100 in two shards: to keep them takes 18.6 MB and
+// makes a step 3.6 % faster, 24.1 against 25.0 ms.
+#include <string.h>
+
+#include "src/blas.h"
+#include "src/ops.h"
+#include "src/sums.h"
+
+// A product of fewer columns than COLUMNS spends its time on preparing the weight; more numbers than CHUNK
+// leave the cache.
+enum { COLUMNS = 64, CHUNK = 1 << 17 };
+
+// Saved. Channels and planes are those of one group.
+struct conv {
+    struct window window;
+    struct patch patch;       // of a whole image: the group's planes, all rows of windows
+    int groups, depth, out;   // depth: K
+    int batch, samples, rows; // samples and window rows of one chunk
+    bool direct;              // the image is the matrix
+    size_t image, windows;    // numbers of a group's planes; windows of an image
+    real *columns, *results;  // (depth, chunk), and (out, chunk) where a chunk has several samples
+};
+
+// What one matrix product works on.
+struct chunk {
+    int group, sample, samples;
+    struct patch patch;
+    int columns;
+    struct matrix weight;
+};
+
+static void conv_cut(struct conv *c, struct tape *t) {
+    const struct window *w = &c->window;
+    int across = c->patch.across, down = c->patch.rows;
+    bool small = c->windows < COLUMNS && c->batch > 1;
+    int wanted = small ? (int)((COLUMNS + c->windows - 1) / c->windows) : 1;
+    c->samples = wanted < c->batch ? wanted : c->batch;
+    c->direct = c->samples == 1 && c->depth == c->patch.planes;
+    for (int k = 0; k < 2; k++) c->direct = c->direct && w->stride[k] == 1 && w->padding[k] == 0;
+    size_t rows = CHUNK / ((size_t)c->depth * (size_t)across);
+    if (rows < (size_t)((COLUMNS + across - 1) / across)) rows = (size_t)((COLUMNS + across - 1) / across);
+    c->rows = c->samples > 1 || c->direct || rows > (size_t)down ? down : (int)rows;
+    size_t columns = (size_t)c->samples * (size_t)c->rows * (size_t)across;
+    if (!c->direct) c->columns = arena_alloc(t->arena, (size_t)c->depth * columns, sizeof(real));
+    if (c->samples > 1) c->results = arena_alloc(t->arena, (size_t)c->out * columns, sizeof(real));
+}
+
+static struct conv *conv_new(struct tape *t, const struct tensor *x, const struct tensor *weight,
+                             const struct window *w, int groups) {
+    char left[SHAPE_TEXT], right[SHAPE_TEXT];
+    const int *dim = x->shape.dim, *kernel = weight->shape.dim;
+    CHECK(x->shape.rank == 4 && weight->shape.rank == 4 && groups >= 1 && dim[1] == kernel[1] * groups &&
+              kernel[0] % groups == 0 && w->size[0] == kernel[2] && w->size[1] == kernel[3],
+          "conv2d: x %s by weight %s in %d groups", shape_text(left, x->shape),
+          shape_text(right, weight->shape), groups);
+    int down = window_count(w, 0, dim[2]), across = window_count(w, 1, dim[3]);
+    CHECK(down > 0 && across > 0, "conv2d: weight %s does not fit x %s", shape_text(right, weight->shape),
+          shape_text(left, x->shape));
+    struct conv *c = arena_alloc(t->arena, 1, sizeof *c);
+    *c = (struct conv){.window = *w,
+                       .patch = {kernel[1], dim[2], dim[3], 0, down, across},
+                       .groups = groups,
+                       .depth = (int)(weight->size / (size_t)kernel[0]),
+                       .out = kernel[0] / groups,
+                       .batch = dim[0],
+                       .image = (size_t)kernel[1] * (size_t)dim[2] * (size_t)dim[3],
+                       .windows = (size_t)down * (size_t)across};
+    conv_cut(c, t);
+    return c;
+}
+
+// The first chunk is that of zeros; false after the last.
+static bool chunk_next(struct chunk *k, const struct conv *c, const struct tensor *weight) {
+    bool started = k->columns > 0;
+    int row = started ? k->patch.first + k->patch.rows : 0;
+    if (row == c->patch.rows) {
+        row = 0;
+        if (++k->group == c->groups) k->group = 0, k->sample += k->samples;
+    }
+    if (k->sample == c->batch) return false;
+    int samples = c->batch - k->sample, rows = c->patch.rows - row;
+    k->samples = samples < c->samples ? samples : c->samples;
+    k->patch = c->patch;
+    k->patch.first = row;
+    k->patch.rows = rows < c->rows ? rows : c->rows;
+    k->columns = k->samples * k->patch.rows * k->patch.across;
+    size_t size = (size_t)c->out * (size_t)c->depth;
+    k->weight = (struct matrix){weight->value + (size_t)k->group * size, c->depth, false};
+    return true;
+}
+
+// Where the chunk's sample i begins in numbers like x, and in numbers like y for output o of its group.
+static size_t image_at(const struct conv *c, const struct chunk *k, int i) {
+    return ((size_t)(k->sample + i) * (size_t)c->groups + (size_t)k->group) * c->image;
+}
+
+static size_t result_at(const struct conv *c, const struct chunk *k, int i, int o) {
+    size_t plane =
+        ((size_t)(k->sample + i) * (size_t)c->groups + (size_t)k->group) * (size_t)c->out + (size_t)o;
+    return plane * c->windows + (size_t)k->patch.first * (size_t)k->patch.across;
+}
+
+static struct matrix columns_of(const struct conv *c, const struct chunk *k, const real *x) {
+    if (c->direct) return (struct matrix){x + image_at(c, k, 0), (int)c->windows, false};
+    for (int i = 0; i < k->samples; i++)
+        window_gather(c->columns + (size_t)i * c->windows, (size_t)k->columns, &c->window, &k->patch,
+                      x + image_at(c, k, i));
+    return (struct matrix){c->columns, k->columns, false};
+}
+
+struct tensor *op_conv2d(struct tape *t, struct tensor *x, struct tensor *weight, struct tensor *bias,
+                         const struct window *window, int groups) {
+    char text[SHAPE_TEXT];
+    struct conv *c = conv_new(t, x, weight, window, groups);
+    int channels = c->out * groups;
+    CHECK(!bias || (bias->shape.rank == 1 && bias->shape.dim[0] == channels),
+          "conv2d: bias %s for %d channels", bias ? shape_text(text, bias->shape) : "", channels);
+    struct shape shape = {4, {c->batch, channels, c->patch.rows, c->patch.across}};
+    struct tensor *y = tape_push(t, &conv2d_op, shape, x, weight, bias);
+    y->saved = c;
+    for (struct chunk k = {0}; chunk_next(&k, c, weight);) {
+        bool one = c->samples == 1;
+        real *result = one ? y->value + result_at(c, &k, 0, 0) : c->results;
+        size_t stride = one ? c->windows : (size_t)k.columns;
+        for (int o = 0; bias && o < c->out; o++)
+            for (int q = 0; q < k.columns; q++)
+                result[(size_t)o * stride + (size_t)q] = bias->value[k.group * c->out + o];
+        blas_gemm(result, (int)stride, c->out, k.columns, c->depth, k.weight, columns_of(c, &k, x->value),
+                  bias ? 1 : 0);
+        for (int i = 0; !one && i < k.samples; i++)
+            for (int o = 0; o < c->out; o++)
+                memcpy(y->value + result_at(c, &k, i, o),
+                       result + (size_t)o * stride + (size_t)i * c->windows, c->windows * sizeof(real));
+    }
+    return y;
+}
+
+VECTOR_CLONES static void bias_backward(real *restrict dbias, const struct tensor *y) {
+    size_t channels = (size_t)y->shape.dim[1], plane = y->size / ((size_t)y->shape.dim[0] * channels);
+    for (size_t i = 0; i < (size_t)y->shape.dim[0] * channels; i++)
+        dbias[i % channels] += (real)sums_of(y->grad + i * plane, plane);
+}
+
+static struct matrix results_of(const struct conv *c, const struct chunk *k, const real *dy) {
+    if (c->samples == 1) return (struct matrix){dy + result_at(c, k, 0, 0), (int)c->windows, false};
+    for (int i = 0; i < k->samples; i++)
+        for (int o = 0; o < c->out; o++)
+            memcpy(c->results + (size_t)o * (size_t)k->columns + (size_t)i * c->windows,
+                   dy + result_at(c, k, i, o), c->windows * sizeof(real));
+    return (struct matrix){c->results, k->columns, false};
+}
+
+static void conv2d_backward(struct tape *t, struct tensor *y) {
+    (void)t;
+    struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
+    const struct conv *c = y->saved;
+    if (bias && bias->grad) bias_backward(bias->grad, y);
+    for (struct chunk k = {0}; chunk_next(&k, c, weight);) {
+        struct matrix dy = results_of(c, &k, y->grad);
+        if (weight->grad) {
+            struct matrix columns = columns_of(c, &k, x->value);
+            columns.transposed = true;
+            blas_gemm(weight->grad + (k.weight.value - weight->value), c->depth, c->out, c->depth, k.columns,
+                      dy, columns, 1);
+        }
+        if (!x->grad) continue;
+        k.weight.transposed = true;
+        real *dx = x->grad + image_at(c, &k, 0);
+        if (c->direct)
+            blas_gemm(dx, (int)c->windows, c->depth, k.columns, c->out, k.weight, dy, 1);
+        else
+            blas_gemm(c->columns, k.columns, c->depth, k.columns, c->out, k.weight, dy, 0);
+        for (int i = 0; !c->direct && i < k.samples; i++)
+            window_scatter(x->grad + image_at(c, &k, i), &c->window, &k.patch,
+                           c->columns + (size_t)i * c->windows, (size_t)k.columns);
+    }
+}
+
+static struct tensor *conv2d_example(struct tape *t, struct tensor **x) {
+    static const struct window w = {.size = {3, 2}, .stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}};
+    return op_conv2d(t, x[0], x[1], x[2], &w, 2);
+}
+
+const struct op conv2d_op = {.name = "conv2d",
+                             .backward = conv2d_backward,
+                             .example = conv2d_example,
+                             .example_input = {{4, {2, 4, 5, 4}}, {4, {6, 2, 3, 2}}, {1, {6}}},
+                             .example_inputs = 3};

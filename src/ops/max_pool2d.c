@@ -1,0 +1,126 @@
+// max_pool2d: y (B, C, down, across) = the largest number under each window of x (B, C, height, width), plane
+// by plane; what lies outside the image does not count. Of equals the first wins, a NaN wins over all.
+// dx = dy where the winner stood.
+//
+// Saved while recording: the winners' places in their planes, int32_t (size of y).
+#include <math.h>
+
+#include "src/ops.h"
+
+// v, which stands at `at`, against the largest so far. Four choices without a jump: what the compiler can do for
+// several windows at once.
+static inline void meet(real *best, int32_t *winner, real v, int32_t at) {
+    *winner = v > *best ? at : *winner;
+    *winner = v != v ? at : *winner;
+    *best = v > *best ? v : *best;
+    *best = v != v ? v : *best;
+}
+
+// A row of n windows meets one element of each, from[k · step], which stands at `at` + k · step. Inlined with a
+// constant step where it is a usual one.
+static inline void row_meet(real *restrict best, int32_t *restrict winner, const real *restrict from,
+                            int32_t at, int n, int step) {
+    for (int k = 0; k < n; k++) {
+        real most = best[k];
+        int32_t place = winner[k];
+        meet(&most, &place, from[k * step], at + k * step);
+        best[k] = most;
+        winner[k] = place;
+    }
+}
+
+// A row of n windows of 2 by 2 side by side, the most usual kind: at once, not element by element.
+static inline void row_pool_2(real *restrict best, int32_t *restrict winner, const real *restrict from,
+                              int32_t at, int n, int width) {
+    for (int k = 0; k < n; k++) {
+        real most = from[2 * k];
+        int32_t place = at + 2 * k;
+        meet(&most, &place, from[2 * k + 1], at + 2 * k + 1);
+        meet(&most, &place, from[width + 2 * k], at + 2 * k + width);
+        meet(&most, &place, from[width + 2 * k + 1], at + 2 * k + width + 1);
+        best[k] = most;
+        winner[k] = place;
+    }
+}
+
+// Row o of windows; range[j]: those of the row whose element j lies inside.
+static inline void row_pool(real *restrict best, int32_t *restrict winner, const real *plane,
+                            const struct window *w, const struct window_range *range, const struct patch *p,
+                            int o) {
+    int top = o * w->stride[0] - w->padding[0], step = w->stride[1];
+    if (w->size[0] == 2 && w->size[1] == 2 && step == 2 && w->padding[0] == 0 && w->padding[1] == 0) {
+        int at = top * p->width;
+        row_pool_2(best, winner, plane + at, at, p->across, p->width);
+        return;
+    }
+    for (int k = 0; k < p->across; k++) best[k] = -(real)INFINITY;
+    for (int k = 0; k < p->across; k++) { // a window of -infinities has a winner, too
+        int x = k * step - w->padding[1];
+        winner[k] = (top < 0 ? 0 : top) * p->width + (x < 0 ? 0 : x);
+    }
+    for (int y = top < 0 ? 0 : top; y < top + w->size[0] && y < p->height; y++)
+        for (int j = 0; j < w->size[1]; j++) {
+            struct window_range s = range[j];
+            int32_t at = y * p->width + s.at;
+            if (step == 2)
+                row_meet(best + s.first, winner + s.first, plane + at, at, s.end - s.first, 2);
+            else
+                row_meet(best + s.first, winner + s.first, plane + at, at, s.end - s.first, step);
+        }
+}
+
+// `keep`: each row of windows has winners of its own, else they share one row.
+VECTOR_CLONES static void planes_pool(struct tensor *y, const struct tensor *x, const struct window *w,
+                                      const struct window_range *range, int32_t *winner, bool keep) {
+    const struct patch p = {1, x->shape.dim[2], x->shape.dim[3], 0, y->shape.dim[2], y->shape.dim[3]};
+    real *best = y->value;
+    const real *plane = x->value;
+    for (size_t i = 0; i < (size_t)x->shape.dim[0] * (size_t)x->shape.dim[1]; i++) {
+        for (int o = 0; o < p.rows; o++, best += p.across, winner += keep ? p.across : 0)
+            row_pool(best, winner, plane, w, range, &p, o);
+        plane += (size_t)p.height * (size_t)p.width;
+    }
+}
+
+struct tensor *op_max_pool2d(struct tape *t, struct tensor *x, const struct window *w) {
+    char text[SHAPE_TEXT];
+    CHECK(x->shape.rank == 4 && w->dilation[0] == 1 && w->dilation[1] == 1, "max_pool2d: x %s",
+          shape_text(text, x->shape));
+    struct shape shape = x->shape;
+    for (int k = 0; k < 2; k++) {
+        shape.dim[2 + k] = window_count(w, k, x->shape.dim[2 + k]);
+        CHECK(shape.dim[2 + k] > 0 && 2 * w->padding[k] <= w->size[k], "max_pool2d: %d by %d windows on x %s",
+              w->size[0], w->size[1], shape_text(text, x->shape));
+    }
+    struct tensor *y = tape_push(t, &max_pool2d_op, shape, x, NULL, NULL);
+    bool keep = y->grad != NULL;
+    y->saved = arena_alloc(t->arena, keep ? y->size : (size_t)shape.dim[3], sizeof(int32_t));
+    struct window_range *range = arena_alloc(t->arena, (size_t)w->size[1], sizeof *range);
+    for (int j = 0; j < w->size[1]; j++) range[j] = window_range(w, 1, j, x->shape.dim[3], shape.dim[3]);
+    planes_pool(y, x, w, range, y->saved, keep);
+    return y;
+}
+
+static void max_pool2d_backward(struct tape *t, struct tensor *y) {
+    (void)t;
+    struct tensor *x = y->input[0];
+    const int32_t *winner = y->saved;
+    const real *dy = y->grad;
+    size_t windows = (size_t)y->shape.dim[2] * (size_t)y->shape.dim[3];
+    size_t plane = (size_t)x->shape.dim[2] * (size_t)x->shape.dim[3];
+    for (real *dx = x->grad; dx < x->grad + x->size; dx += plane, dy += windows, winner += windows)
+        for (size_t k = 0; k < windows; k++) dx[winner[k]] += dy[k];
+}
+
+static struct tensor *max_pool2d_example(struct tape *t, struct tensor **x) {
+    static const struct window w = {.size = {3, 2}, .stride = {2, 1}, .padding = {1, 1}, .dilation = {1, 1}};
+    struct tensor *apart = tape_leaf(t, x[0]->shape, false); // no winner hangs on a small step
+    for (size_t i = 0; i < apart->size; i++) apart->value[i] = (real)(3 * (i * 7 % 31));
+    return op_max_pool2d(t, op_add(t, x[0], apart), &w);
+}
+
+const struct op max_pool2d_op = {.name = "max_pool2d",
+                                 .backward = max_pool2d_backward,
+                                 .example = max_pool2d_example,
+                                 .example_input = {{4, {2, 3, 6, 5}}},
+                                 .example_inputs = 1};
