@@ -194,6 +194,13 @@ static int counters_check(const struct param *p, struct err *e) {
     return 0;
 }
 
+static int buffer_check(const struct param *p, struct err *e) {
+    for (size_t i = 0; i < p->size && p->average.positive; i++)
+        if (p->value[i] < 0)
+            return err_set(e, "%s: number %zu is %g, wanted at least 0", p->name, i, (double)p->value[i]);
+    return 0;
+}
+
 // Copies each tensor of the run's list from the file; both must hold the same names, types and shapes.
 static int tensors_load(struct run *r, const struct safetensors *file, bool frozen, struct err *e) {
     for (int i = 0; i < r->params->count; i++)
@@ -274,6 +281,7 @@ int checkpoint_load(struct run *r, const struct safetensors *file, const char *p
     if (tensors_load(r, file, frozen != 0, e) != 0) return err_at(e, path);
     for (int i = 0; i < r->params->count; i++) {
         struct param *p = &r->params->list[i];
+        if (p->buffer && buffer_check(p, e) != 0) return err_at(e, path);
         if (!p->counted) continue;
         char key[PARAM_NAME + 16];
         snprintf(key, sizeof key, "%s.scale", p->name);

@@ -30,6 +30,7 @@ static int batch_norm_build(struct layer *l, struct params *ps, struct err *e) {
     l->param[WEIGHT] = config->affine ? layer_add_param(l, ps, "weight", channels, 0, 1) : -1;
     l->param[BIAS] = config->affine ? layer_add_param(l, ps, "bias", channels, 0, 0) : -1;
     l->param[RUNNING_MEAN] = layer_add_buffer(l, ps, "running_mean", channels, 0, average);
+    average.positive = true;
     l->param[RUNNING_VAR] = layer_add_buffer(l, ps, "running_var", channels, 1, average);
     if (shape_size(l->in) == (size_t)l->in.dim[0]) ps->shard_rows = 2; // one number has no variance
     return 0;

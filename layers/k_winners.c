@@ -54,8 +54,9 @@ static int k_winners_build(struct layer *l, struct params *ps, struct err *e) {
     config->winners = (int)round(wins);
     config->winners_inference = (int)inference;
     l->out = l->in;
-    l->param[0] = layer_add_buffer(l, ps, "duty_cycle", shape_1(l->in.dim[0]), 0,
-                                   (struct average){.period = (double)config->duty_cycle_period});
+    l->param[0] =
+        layer_add_buffer(l, ps, "duty_cycle", shape_1(l->in.dim[0]), 0,
+                         (struct average){.period = (double)config->duty_cycle_period, .positive = true});
     return 0;
 }
 

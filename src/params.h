@@ -19,6 +19,7 @@ enum { PARAM_NAME = 96 };
 struct average {
     double momentum; // a, unless period is above 0
     double period; // in samples: a = samples of the step / min(period, samples of the run so far), at most 1
+    bool positive; // can't be below 0, whatever a file says
 };
 
 struct param {

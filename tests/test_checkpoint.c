@@ -570,6 +570,28 @@ static void bad_files(void **state) {
     }
 }
 
+// A running variance below 0 would make every output NaN.
+static void buffers_have_their_limits(void **state) {
+    static const char *const changes[] = {"model=[\"flatten\", \"batch_norm\", {\"linear\": {\"out\": 10}}]",
+                                          NULL};
+    char path[PATH], wanted[PATH + 80];
+    struct run r;
+    struct safetensors file;
+    struct err e = {""};
+    path_of(path, state, "batch_norm.safetensors");
+    open_run(&r, changes);
+    advance(&r, 2);
+    for (int i = 0; i < r.params->count; i++)
+        if (strcmp(r.params->list[i].name, "batch_norm1.running_var") == 0) r.params->list[i].value[3] = -0.5;
+    save(&r, path);
+    assert_int_equal(checkpoint_open(&file, path, &e), 0);
+    assert_int_equal(checkpoint_load(&r, &file, path, &e), -1);
+    snprintf(wanted, sizeof wanted, "%s: batch_norm1.running_var: number 3 is -0.5, wanted at least 0", path);
+    assert_string_equal(e.text, wanted);
+    safetensors_close(&file);
+    run_close(&r);
+}
+
 // --- saved runs --------------------------------------------------------------------------------------------
 
 static void saved_runs(void **state) {
@@ -685,6 +707,7 @@ int main(void) {
         IN_FOLDER(counters_have_their_width),
         IN_FOLDER(another_config),
         IN_FOLDER(bad_files),
+        IN_FOLDER(buffers_have_their_limits),
         IN_FOLDER(saved_runs),
         IN_FOLDER(saved_runs_that_are_not),
         IN_FOLDER(summaries),
