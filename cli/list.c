@@ -72,7 +72,7 @@ static void entry_print(struct out *o, const char *topic, const char *name, cons
         json_add(entry, "keys", list = json_array_new());
         json_add((struct json *)json_find(o->tree, topic), NULL, entry);
     } else {
-        printf("  %-14s %s\n", name, what);
+        printf("  %-20s %s\n", name, what);
     }
     for (const struct field *f = fields; f && f->name; f++) {
         char type[160], initial[64];
@@ -87,7 +87,7 @@ static void entry_print(struct out *o, const char *topic, const char *name, cons
         } else {
             char shown[72] = "";
             if (*initial) snprintf(shown, sizeof shown, "= %s", initial);
-            printf("      %-16s %-12s %s  [%s]\n", f->name, shown, f->help, type);
+            printf("      %-21s %-12s %s  [%s]\n", f->name, shown, f->help, type);
         }
     }
 }
