@@ -1,5 +1,6 @@
 // tally eval: the error of a saved run; and its data and outputs as .npy files, for comparing with an exported model.
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,10 @@ static const char help[] =
     "  --keep SHARE   first prune, once and without retraining: each layer keeps its largest SHARE of\n"
     "                 weights, the last layer twice that share\n"
     "  --logits FILE  write what the model puts out, float32 (samples, classes), as .npy\n"
-    "  --inputs FILE  write the samples' pixels, uint8 (samples, channels, height, width)\n"
-    "  --labels FILE  write their labels, uint8 (samples); all three in the same order\n"
+    "  --inputs FILE  write the samples' pixels, uint8 (samples, channels, height, width); tokens, uint8\n"
+    "                 (samples, length); or numbers as they are in the set, float32\n"
+    "  --labels FILE  write their labels, uint8 (samples), of a text (samples, length), or the wanted\n"
+    "                 numbers, float32; all three in the same order\n"
     "  --data DIR     look for data here first\n"
     "  --threads N\n"
     "  --json         one JSON object on stdout\n"
@@ -36,32 +39,53 @@ struct outputs {
 
 _Static_assert(sizeof(real) == sizeof(float), "logits are written as they are computed");
 
-static int pixels_write(const struct run *r, enum part part, const struct outputs *out, struct err *e) {
-    const struct batches *b = &r->batches;
-    size_t count = b->count[part];
-    uint8_t *pixels = mem_new(count, b->sample_size), *labels = mem_new(count, 1);
-    for (size_t i = 0; i < count; i++)
-        memcpy(pixels + i * b->sample_size, batches_sample(&labels[i], b, part, i), b->sample_size);
-    struct shape shape = {r->data.sample.rank + 1, {(int)count}};
-    for (int i = 0; i < r->data.sample.rank; i++) shape.dim[i + 1] = r->data.sample.dim[i];
-    int result = out->inputs ? npy_write(out->inputs, NPY_U8, shape, pixels, e) : 0;
-    if (result == 0 && out->labels) result = npy_write(out->labels, NPY_U8, shape_1((int)count), labels, e);
-    mem_free(pixels);
-    mem_free(labels);
+// An array with a row of this shape for each sample of the part.
+static int rows_write(const char *path, const struct run *r, enum part part, enum npy_type type,
+                      struct shape row, bool inputs, struct err *e) {
+    const struct dataset *d = &r->data;
+    size_t count = r->batches.count[part], bytes = shape_size(row) * (type == NPY_U8 ? 1 : sizeof(float)),
+           sample;
+    uint8_t *rows = mem_new(count, bytes);
+    for (size_t i = 0; i < count; i++) {
+        const struct split *s = batches_find(&sample, &r->batches, part, i);
+        const uint8_t *byte = inputs ? dataset_pixels(d, s, sample) : dataset_labels(d, s, sample);
+        const float *number = inputs ? dataset_numbers(d, s, sample) : dataset_values(d, s, sample);
+        const void *at = type == NPY_U8 ? (const void *)byte : number;
+        memcpy(rows + i * bytes, at, bytes);
+    }
+    struct shape shape = {row.rank + 1, {(int)count}};
+    for (int i = 0; i < row.rank; i++) shape.dim[i + 1] = row.dim[i];
+    int result = npy_write(path, type, shape, rows, e);
+    mem_free(rows);
     return result;
+}
+
+static int samples_write(const struct run *r, enum part part, const struct outputs *out, struct err *e) {
+    const struct dataset *d = &r->data;
+    enum npy_type type = d->kind == DATA_NUMBERS ? NPY_F32 : NPY_U8;
+    if (out->inputs && rows_write(out->inputs, r, part, type, d->sample, true, e) != 0) return -1;
+    if (!out->labels) return 0;
+    struct shape label = d->targets > 1 ? shape_1(d->targets) : (struct shape){0};
+    return rows_write(out->labels, r, part, d->classes ? NPY_U8 : NPY_F32, d->classes ? label : d->target,
+                      false, e);
 }
 
 // Scores the part and writes what is wanted of it.
 static int part_evaluate(struct score *score, struct run *r, enum part part, const struct outputs *out,
                          struct err *e) {
-    if ((out->inputs || out->labels) && pixels_write(r, part, out, e) != 0) return -1;
+    if (samples_write(r, part, out, e) != 0) return -1;
     if (!out->logits) return *score = run_evaluate(r, part), 0;
-    size_t count = r->batches.count[part];
-    real *logits = mem_new(count, (size_t)r->data.classes * sizeof *logits);
+    struct shape shape = {r->model->out.rank + 1, {(int)r->batches.count[part]}};
+    for (int i = 0; i < r->model->out.rank; i++) shape.dim[i + 1] = r->model->out.dim[i];
+    real *logits = mem_new(r->batches.count[part], shape_size(r->model->out) * sizeof *logits);
     *score = run_logits(r, part, logits);
-    int result = npy_write(out->logits, NPY_F32, shape_2((int)count, r->data.classes), logits, e);
+    int result = npy_write(out->logits, NPY_F32, shape, logits, e);
     mem_free(logits);
     return result;
+}
+
+static double share(size_t part, size_t all) {
+    return all ? (double)part / (double)all : 0;
 }
 
 static void score_print(const struct run *r, enum part part, struct score score, bool as_json) {
@@ -71,20 +95,28 @@ static void score_print(const struct run *r, enum part part, struct score score,
         struct json *out = json_object_new();
         json_add_string(out, "dataset", r->data.type->name);
         json_add_string(out, "split", part_name(part));
-        json_add_number(out, "samples", (double)score.count);
-        json_add_number(out, "wrong", (double)score.wrong);
+        json_add_number(out, "samples", r->batches.count[part]);
+        json_add_number(out, "wrong", score.judged ? (double)score.wrong : NAN);
         json_add_number(out, "error", score_error(score));
         json_add_number(out, "loss", score_loss(score));
-        json_add_number(out, "density", weights ? (double)nonzero / (double)weights : 0);
+        if (r->loss.metric[METRIC_PERPLEXITY])
+            json_add_number(out, "perplexity", score_perplexity(&r->loss, score));
+        json_add_number(out, "density", share(nonzero, weights));
         cli_print_json(out);
         json_free(out);
         return;
     }
     char count[2][32];
-    printf("%s %s: error %.2f %% (%s of %s samples), loss %.4f, density %.4g\n", r->data.type->name,
-           part_name(part), score_error(score), log_count(count[0], (double)score.wrong),
-           log_count(count[1], (double)score.count), score_loss(score),
-           weights ? (double)nonzero / (double)weights : 0);
+    const char *rows = r->data.targets > 1 ? "positions" : "samples";
+    log_count(count[1], (double)score.count);
+    printf("%s %s: ", r->data.type->name, part_name(part));
+    if (score.judged)
+        printf("error %.2f %% (%s of %s %s), loss %.4f", score_error(score),
+               log_count(count[0], (double)score.wrong), count[1], rows, score_loss(score));
+    else
+        printf("loss %.4f (%s %s)", score_loss(score), count[1], rows);
+    if (r->loss.metric[METRIC_PERPLEXITY]) printf(", perplexity %.4g", score_perplexity(&r->loss, score));
+    printf(", density %.4g\n", share(nonzero, weights));
 }
 
 struct arguments {

@@ -196,6 +196,9 @@ static int run_export(const struct arguments *a, struct err *e) {
     struct run r;
     struct net *trained = NULL, *ready = NULL;
     int result = saved_open(&r, a->folder, &options, e);
+    if (result == 0 && (r.data.kind != DATA_IMAGES || r.data.targets > 1 || !r.data.classes))
+        result = err_set(e, "%s: trained on %s%s; only models of images with one class each can be exported",
+                         a->folder, data_kind_name(r.data.kind), r.data.classes ? "" : " without classes");
     if (result == 0) {
         trained = net_new(r.config.name, r.model, r.params, r.batches.mean, r.batches.std, e);
         if (!trained) result = -1;

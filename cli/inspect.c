@@ -95,6 +95,7 @@ static int one_inspect(const char *folder, bool as_json) {
 struct row {
     char name[128], dataset[64];
     double epochs, bytes, file_bytes, error_sum, error_squares, density_sum;
+    bool is_loss; // the runs have no error: their loss stands for it
     int count;
 };
 
@@ -105,8 +106,10 @@ static int row_add(struct row *rows, int *row_count, const struct json *s, struc
     if (!name || json_type(name) != JSON_STRING || !dataset || json_type(dataset) != JSON_STRING)
         return err_set(e, "not a run's summary");
     double value[5];
+    const struct json *error = json_find(s, needed[0]);
+    bool is_loss = error && json_type(error) == JSON_NULL;
     for (int i = 0; i < 5; i++) {
-        const struct json *node = json_find(s, needed[i]);
+        const struct json *node = json_find(s, is_loss && i == 0 ? "test_loss" : needed[i]);
         if (!node || json_type(node) != JSON_NUMBER)
             return err_set(e, "has no %s; is the run finished?", needed[i]);
         value[i] = json_number(node);
@@ -114,7 +117,7 @@ static int row_add(struct row *rows, int *row_count, const struct json *s, struc
     struct row *row = rows;
     for (; row < rows + *row_count; row++)
         if (strcmp(row->name, json_string(name)) == 0 && strcmp(row->dataset, json_string(dataset)) == 0 &&
-            row->epochs == value[2])
+            row->epochs == value[2] && row->is_loss == is_loss)
             break;
     if (row == rows + *row_count) {
         *row_count += 1;
@@ -123,6 +126,7 @@ static int row_add(struct row *rows, int *row_count, const struct json *s, struc
         row->epochs = value[2];
         row->bytes = value[3];
         row->file_bytes = value[4];
+        row->is_loss = is_loss;
     }
     row->count++;
     row->error_sum += value[0];
@@ -141,9 +145,13 @@ static int many_inspect(const char *const *folders, int count) {
         if (summary && result != 0) err_at(&e, folders[i]);
         json_free(summary);
     }
+    bool losses = false;
+    for (int i = 0; i < row_count; i++) losses |= rows[i].is_loss;
     if (result == 0) {
-        puts("| run | data | epochs | seeds | test error % | density | state, bytes per weight | checkpoint, "
-             "KB |");
+        printf("| run | data | epochs | seeds | test error %%%s | density | state, bytes per weight | "
+               "checkpoint, "
+               "KB |\n",
+               losses ? " or loss" : "");
         puts("|---|---|---|---|---|---|---|---|");
     }
     for (int i = 0; i < row_count && result == 0; i++) {
@@ -151,8 +159,10 @@ static int many_inspect(const char *const *folders, int count) {
         double mean = r->error_sum / r->count, error = 0;
         if (r->count > 1)
             error = sqrt(fmax(0, r->error_squares - r->count * mean * mean) / (r->count - 1) / r->count);
-        printf("| %s | %s | %.0f | %d | %.2f ± %.2f | %.4g | %.3g | %.0f |\n", r->name, r->dataset, r->epochs,
-               r->count, mean, error, r->density_sum / r->count, r->bytes, r->file_bytes / 1000);
+        int digits = r->is_loss ? 4 : 2;
+        printf("| %s | %s | %.0f | %d | %s%.*f ± %.*f | %.4g | %.3g | %.0f |\n", r->name, r->dataset,
+               r->epochs, r->count, r->is_loss ? "loss " : "", digits, mean, digits, error,
+               r->density_sum / r->count, r->bytes, r->file_bytes / 1000);
     }
     mem_free(rows);
     return result == 0 ? EXIT_GOOD : cli_fail(&e);

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "datasets/dataset.h"
 #include "experiments/config.h"
+#include "experiments/loss.h"
 #include "export/export.h"
 #include "layers/model.h"
 #include "optim/optim.h"
@@ -12,7 +13,9 @@
 static const char help[] =
     "usage: tally list [TOPIC] [--json]\n\n"
     "Prints every thing that a config can name, with its keys, defaults, limits and one line of help.\n"
-    "Topics: config, layers, ops, stages, numbers, schedules, datasets, formats; without one, all.\n\n"
+    "Topics: config, layers, ops, stages, numbers, schedules, datasets, losses, metrics, formats; without "
+    "one,\n"
+    "all.\n\n"
     "examples:\n"
     "  tally list stages\n"
     "  tally list --json";
@@ -136,6 +139,17 @@ static void list_datasets(struct out *o, const char *topic) {
         entry_print(o, topic, dataset_types[i]->name, dataset_types[i]->help, dataset_types[i]->fields);
 }
 
+static void list_losses(struct out *o, const char *topic) {
+    topic_begin(o, topic, "`train.loss`");
+    for (const struct loss_type *l = loss_types; l->name; l++)
+        entry_print(o, topic, l->name, l->help, l->fields);
+}
+
+static void list_metrics(struct out *o, const char *topic) {
+    topic_begin(o, topic, "items of `train.metrics`");
+    for (int i = 0; i < METRICS; i++) entry_print(o, topic, metric_names[i], metric_helps[i], NULL);
+}
+
 static void list_formats(struct out *o, const char *topic) {
     topic_begin(o, topic, "`--format` of tally export");
     for (int i = 0; export_formats[i]; i++)
@@ -145,9 +159,17 @@ static void list_formats(struct out *o, const char *topic) {
 static const struct topic {
     const char *name;
     void (*list)(struct out *o, const char *topic);
-} topics[] = {{"config", list_config},     {"layers", list_layers},   {"ops", list_ops},
-              {"stages", list_stages},     {"numbers", list_numbers}, {"schedules", list_schedules},
-              {"datasets", list_datasets}, {"formats", list_formats}, {NULL, NULL}};
+} topics[] = {{"config", list_config},
+              {"layers", list_layers},
+              {"ops", list_ops},
+              {"stages", list_stages},
+              {"numbers", list_numbers},
+              {"schedules", list_schedules},
+              {"datasets", list_datasets},
+              {"losses", list_losses},
+              {"metrics", list_metrics},
+              {"formats", list_formats},
+              {NULL, NULL}};
 
 int verb_list(int argc, char **argv) {
     const char *wanted = NULL, *known[sizeof topics / sizeof *topics] = {NULL};

@@ -149,9 +149,14 @@ static void fallback_say(const struct run *r) {
 static void summary_print(const struct json *s, const char *folder, bool reported) {
     char count[2][32];
     const struct json *test = json_find(s, "test_error"), *layers = json_find(s, "per_layer");
+    const struct json *loss = json_find(s, "test_loss"), *perplexity = json_find(s, "test_perplexity");
     printf("%s: ", json_string(json_find(s, "status")));
     if (json_type(test) == JSON_NUMBER)
         printf("%s test error %.2f %%, ", json_string(json_find(s, "dataset")), json_number(test));
+    else if (json_type(loss) == JSON_NUMBER)
+        printf("%s test loss %.4f, ", json_string(json_find(s, "dataset")), json_number(loss));
+    if (perplexity && json_type(perplexity) == JSON_NUMBER)
+        printf("perplexity %.4g, ", json_number(perplexity));
     printf("density %.4g (%s of %s weights), %.0f samples/s\n", json_number(json_find(s, "density")),
            log_count(count[0], json_number(json_find(s, "nonzero"))),
            log_count(count[1], json_number(json_find(s, "weights"))),
@@ -174,9 +179,9 @@ static int resume_load(struct run *r, struct config *config, struct arguments *a
     if (file_join(path, sizeof path, folder, TRAIN_CHECKPOINT, e) != 0) return -1;
     if (!file_exists(path)) return err_set(e, "%s: nothing to resume", path);
     struct safetensors file;
-    struct shape sample;
-    int classes, result = checkpoint_open(&file, path, e);
-    if (result == 0 && (result = checkpoint_data(&a->options.only_set, &sample, &classes, &file, e)) != 0)
+    struct dataset data;
+    int result = checkpoint_open(&file, path, e);
+    if (result == 0 && (result = checkpoint_data(&a->options.only_set, &data, &file, e)) != 0)
         err_at(e, path);
     if (result == 0) result = run_open(r, config, &a->options, e);
     if (result == 0) result = checkpoint_load(r, &file, path, e);

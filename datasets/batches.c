@@ -5,47 +5,91 @@
 #include <string.h>
 
 // Mean and standard deviation of the training pixels, from their exact histogram.
-static void levels_make(struct batches *b, bool normalise) {
+static void pixels_measure(struct batches *b) {
     const struct split *train = &b->data->train;
     size_t pixels = (size_t)train->count * b->sample_size;
-    b->mean = 0, b->std = 1;
-    if (normalise) {
-        uint64_t histogram[256] = {0};
-        for (size_t i = 0; i < pixels; i++) histogram[train->pixels[i]]++;
-        double sum = 0, squares = 0;
-        int levels = 0;
-        for (int v = 0; v < 256; v++) {
-            levels += histogram[v] > 0;
-            sum += (double)histogram[v] * v;
-            squares += (double)histogram[v] * v * v;
-        }
-        b->mean = sum / (double)pixels / 255;
-        b->std = sqrt(squares / (double)pixels / 255 / 255 - b->mean * b->mean);
-        if (levels == 1 || !(b->std > 0)) b->std = 1; // of one level, rounding would leave a little
+    uint64_t histogram[256] = {0};
+    for (int i = 0; i < train->count; i++) {
+        const uint8_t *pixel = dataset_pixels(b->data, train, (size_t)i);
+        for (size_t j = 0; j < b->sample_size; j++) histogram[pixel[j]]++;
     }
-    for (int v = 0; v < 256; v++) b->level[v] = (real)((v / 255.0 - b->mean) / b->std);
+    double sum = 0, squares = 0;
+    int levels = 0;
+    for (int v = 0; v < 256; v++) {
+        levels += histogram[v] > 0;
+        sum += (double)histogram[v] * v;
+        squares += (double)histogram[v] * v * v;
+    }
+    b->mean = sum / (double)pixels / 255;
+    b->std = sqrt(squares / (double)pixels / 255 / 255 - b->mean * b->mean);
+    if (levels == 1 || !(b->std > 0)) b->std = 1; // of one level, rounding would leave a little
+}
+
+// The same of training numbers, in two passes.
+static void numbers_measure(struct batches *b) {
+    const struct split *train = &b->data->train;
+    double count = (double)train->count * (double)b->sample_size, sum = 0, squares = 0;
+    bool equal = true;
+    for (int i = 0; i < train->count; i++) {
+        const float *number = dataset_numbers(b->data, train, (size_t)i);
+        for (size_t j = 0; j < b->sample_size; j++) {
+            sum += (double)number[j];
+            equal = equal && number[j] == train->numbers[0];
+        }
+    }
+    b->mean = sum / count;
+    for (int i = 0; i < train->count; i++) {
+        const float *number = dataset_numbers(b->data, train, (size_t)i);
+        for (size_t j = 0; j < b->sample_size; j++)
+            squares += ((double)number[j] - b->mean) * ((double)number[j] - b->mean);
+    }
+    b->std = sqrt(squares / count);
+    if (equal || !(b->std > 0)) b->std = 1;
+}
+
+static void levels_make(struct batches *b, bool normalise) {
+    enum data_kind kind = b->data->kind;
+    b->mean = 0, b->std = 1;
+    if (normalise && kind == DATA_IMAGES) pixels_measure(b);
+    if (normalise && kind == DATA_NUMBERS) numbers_measure(b);
+    for (int v = 0; v < 256; v++)
+        b->level[v] = (real)(kind == DATA_TOKENS ? v : (v / 255.0 - b->mean) / b->std);
+}
+
+// How many training samples are held out.
+static int held_out(uint32_t *count, const struct dataset *data, int64_t validation, const char *path,
+                    struct err *e) {
+    bool keeps = data->type && data->type->keeps_validation;
+    if (keeps && validation >= 0)
+        return err_set(e, "%s.validation: '%s' keeps a validation part of its own; leave this out", path,
+                       data->type->name);
+    if (validation < 0) validation = keeps ? 0 : BATCHES_VALIDATION;
+    if (validation >= data->train.count)
+        return err_set(e, "%s.validation: %lld held out of %d training samples leaves none", path,
+                       (long long)validation, data->train.count);
+    *count = (uint32_t)validation;
+    return 0;
 }
 
 int batches_open(struct batches *b, const struct dataset *data, int64_t validation, bool normalise,
                  uint64_t seed, const char *path, struct err *e) {
     memset(b, 0, sizeof *b);
-    if (validation >= data->train.count)
-        return err_set(e, "%s.validation: %lld held out of %d training samples leaves none", path,
-                       (long long)validation, data->train.count);
+    uint32_t held = 0, all = (uint32_t)data->train.count;
+    if (held_out(&held, data, validation, path, e) != 0) return -1;
     b->data = data;
     b->sample_size = shape_size(data->sample);
     levels_make(b, normalise);
-    uint32_t all = (uint32_t)data->train.count;
     b->sorted = mem_new(all, sizeof *b->sorted);
     struct rng split = rng_stream(seed, "validation split");
     rng_shuffle(b->sorted, all, &split);
-    b->count[PART_TRAIN] = all - (uint32_t)validation;
-    b->count[PART_VALIDATION] = (uint32_t)validation;
+    b->count[PART_TRAIN] = all - held;
+    b->count[PART_VALIDATION] = held ? held : (uint32_t)data->validation.count;
     b->count[PART_TEST] = (uint32_t)data->test.count;
-    for (int part = 0; part < PARTS; part++) b->order[part] = mem_new(b->count[part], sizeof **b->order);
-    memcpy(b->order[PART_VALIDATION], b->sorted + b->count[PART_TRAIN],
-           (size_t)validation * sizeof *b->sorted);
-    for (uint32_t i = 0; i < b->count[PART_TEST]; i++) b->order[PART_TEST][i] = i;
+    for (int part = 0; part < PARTS; part++) {
+        b->order[part] = mem_new(b->count[part], sizeof **b->order);
+        for (uint32_t i = 0; i < b->count[part]; i++) b->order[part][i] = i;
+    }
+    if (held) memcpy(b->order[PART_VALIDATION], b->sorted + b->count[PART_TRAIN], held * sizeof *b->sorted);
     b->shuffle = rng_stream(seed, "shuffle");
     batches_epoch(b, 0);
     return 0;
@@ -64,19 +108,44 @@ void batches_epoch(struct batches *b, int64_t epoch) {
     for (uint32_t i = 0; i < b->count[PART_TRAIN]; i++) order[i] = b->sorted[order[i]];
 }
 
+const struct split *batches_find(size_t *sample, const struct batches *b, enum part part, size_t i) {
+    *sample = b->order[part][i];
+    if (part == PART_TEST) return &b->data->test;
+    return part == PART_VALIDATION && b->data->validation.count ? &b->data->validation : &b->data->train;
+}
+
 const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part part, size_t i) {
-    const struct split *split = part == PART_TEST ? &b->data->test : &b->data->train;
-    size_t sample = b->order[part][i];
-    *label = split->labels[sample];
-    return split->pixels + sample * b->sample_size;
+    size_t sample;
+    const struct split *split = batches_find(&sample, b, part, i);
+    CHECK(split->pixels && split->labels && dataset_targets(b->data) == 1, "batches_sample: of a set of %s",
+          data_kind_name(b->data->kind));
+    *label = *dataset_labels(b->data, split, sample);
+    return dataset_pixels(b->data, split, sample);
 }
 
 void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
                  size_t count) {
     CHECK(first + count <= b->count[part], "batches_get: %zu + %zu of %u", first, count, b->count[part]);
+    size_t size = b->sample_size, targets = dataset_targets(b->data), sample;
+    for (size_t i = 0; i < count; i++, x += size) {
+        const struct split *split = batches_find(&sample, b, part, first + i);
+        const uint8_t *pixels = dataset_pixels(b->data, split, sample);
+        const float *numbers = dataset_numbers(b->data, split, sample);
+        if (pixels)
+            for (size_t j = 0; j < size; j++) x[j] = b->level[pixels[j]];
+        else
+            for (size_t j = 0; j < size; j++) x[j] = (real)(((double)numbers[j] - b->mean) / b->std);
+        if (b->data->classes) memcpy(labels + i * targets, dataset_labels(b->data, split, sample), targets);
+    }
+}
+
+void batches_values(real *values, const struct batches *b, enum part part, size_t first, size_t count) {
+    CHECK(first + count <= b->count[part], "batches_values: %zu + %zu of %u", first, count, b->count[part]);
+    size_t size = shape_size(b->data->target), sample;
     for (size_t i = 0; i < count; i++) {
-        const uint8_t *pixels = batches_sample(&labels[i], b, part, first + i);
-        for (size_t j = 0; j < b->sample_size; j++) x[i * b->sample_size + j] = b->level[pixels[j]];
+        const struct split *split = batches_find(&sample, b, part, first + i);
+        const float *value = dataset_values(b->data, split, sample);
+        for (size_t j = 0; j < size; j++) values[i * size + j] = (real)value[j];
     }
 }
 

@@ -93,6 +93,9 @@ static int data_open(struct samples *s, const char *input, struct shape wanted, 
     int result = dataset_open(&s->data, node, "--input", source, e);
     json_free(root);
     if (result != 0) return -1;
+    if (s->data.kind != DATA_IMAGES || !s->data.classes || s->data.targets > 1)
+        return err_set(e, "%s: wanted images with one class each, the set has %s%s", s->data.type->name,
+                       data_kind_name(s->data.kind), s->data.classes ? "" : " without classes");
     if (!shape_fits(s->data.sample, wanted))
         return err_set(e, "%s: samples of %s, the model wants %s", s->data.type->name,
                        shape_text(found, s->data.sample), shape_text(text, wanted));

@@ -1,12 +1,15 @@
 // Checkpoints. Contracts in checkpoint.h.
 #include "experiments/checkpoint.h"
 
+#include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char FORMAT[] = "tally checkpoint 1";
 static const size_t FILE_LIMIT = (size_t)1 << 34;
+enum { SAMPLE_LIMIT = 1 << 28 };
 
 // --- the list of tensors, the same for saving and loading
 // ---------------------------------------------------------
@@ -79,7 +82,11 @@ static struct json *meta_new(const struct run *r) {
     json_add_string(meta, "dataset", r->data.type->name);
     shape_text(text, r->data.sample);
     json_add_string(meta, "sample", text);
+    json_add_string(meta, "kind", data_kind_name(r->data.kind));
     meta_number(meta, "classes", r->data.classes);
+    meta_number(meta, "targets", (double)dataset_targets(&r->data));
+    if (!r->data.classes) json_add_string(meta, "target", shape_text(text, r->data.target));
+    meta_number(meta, "checksum", r->data.checksum);
     meta_number(meta, "mean", r->batches.mean);
     meta_number(meta, "std", r->batches.std);
     meta_number(meta, "epoch", (double)r->epoch);
@@ -156,21 +163,58 @@ static int meta_read_int(int64_t *value, const struct safetensors *file, const c
     return 0;
 }
 
-int checkpoint_data(const char **set, struct shape *sample, int *classes, const struct safetensors *file,
-                    struct err *e) {
-    *set = safetensors_meta(file, "dataset");
-    const char *text = safetensors_meta(file, "sample");
-    int64_t number;
-    if (!*set || !text) return err_set(e, "__metadata__: dataset or sample missing");
-    if (meta_read_int(&number, file, "classes", 2, 256, e) != 0) return -1;
-    *classes = (int)number;
-    struct shape s = {3, {0}};
+// The same where the key may be missing: files from before there was such a thing.
+static int meta_read_later(int64_t *value, const struct safetensors *file, const char *key, int64_t without,
+                           double min, double max, struct err *e) {
+    *value = without;
+    return safetensors_meta(file, key) ? meta_read_int(value, file, key, min, max, e) : 0;
+}
+
+// A shape as shape_text writes it, of 1 to 3 dimensions (a batch adds one) and at most SAMPLE_LIMIT numbers.
+static bool shape_read(struct shape *s, const char *text) {
+    size_t size = 1;
     int used = 0;
-    bool good = sscanf(text, "(%d, %d, %d)%n", &s.dim[0], &s.dim[1], &s.dim[2], &used) == 3 && !text[used];
-    for (int i = 0; i < 3; i++) good = good && s.dim[i] >= 1 && s.dim[i] <= 4096;
-    if (!good) return err_set(e, "__metadata__.sample: '%.40s' is not a sample's shape", text);
-    *sample = s;
+    *s = (struct shape){0};
+    if (!text || *text++ != '(') return false;
+    do {
+        if (s->rank == SHAPE_RANK_MAX - 1 || sscanf(text, "%9d%n", &s->dim[s->rank], &used) != 1)
+            return false;
+        int dim = s->dim[s->rank++];
+        if (dim < 1 || !size_mul(&size, size, (size_t)dim) || size > SAMPLE_LIMIT) return false;
+        text += used;
+    } while (*text == ',' && *text++);
+    return strcmp(text, ")") == 0;
+}
+
+static int meta_read_shape(struct shape *s, const struct safetensors *file, const char *key, struct err *e) {
+    const char *text = safetensors_meta(file, key);
+    if (shape_read(s, text)) return 0;
+    return err_set(e, "__metadata__.%s: '%.40s' is not a %s's shape", key, text ? text : "", key);
+}
+
+static int meta_read_kind(enum data_kind *kind, const struct safetensors *file, struct err *e) {
+    const char *text = safetensors_meta(file, "kind");
+    for (*kind = DATA_IMAGES; text && *kind <= DATA_NUMBERS; (*kind)++)
+        if (strcmp(text, data_kind_name(*kind)) == 0) return 0;
+    if (text) return err_set(e, "__metadata__.kind: '%.40s' is not a kind of data", text);
+    *kind = DATA_IMAGES; // files from before there were others
     return 0;
+}
+
+int checkpoint_data(const char **set, struct dataset *data, const struct safetensors *file, struct err *e) {
+    *data = (struct dataset){0};
+    *set = safetensors_meta(file, "dataset");
+    int64_t classes, targets, checksum;
+    if (!*set || !safetensors_meta(file, "sample"))
+        return err_set(e, "__metadata__: dataset or sample missing");
+    if (meta_read_int(&classes, file, "classes", 0, 256, e) != 0 ||
+        meta_read_later(&targets, file, "targets", 1, 1, SAMPLE_LIMIT / 256, e) != 0 ||
+        meta_read_later(&checksum, file, "checksum", 0, 0, UINT32_MAX, e) != 0 ||
+        meta_read_kind(&data->kind, file, e) != 0 || meta_read_shape(&data->sample, file, "sample", e) != 0)
+        return -1;
+    if (classes == 1) return err_set(e, "__metadata__.classes: wanted 2 or more, or 0 for none, found 1");
+    data->classes = (int)classes, data->targets = (int)targets, data->checksum = (uint32_t)checksum;
+    return classes ? 0 : meta_read_shape(&data->target, file, "target", e);
 }
 
 static int values_check(const struct safetensor *t, struct err *e) {
@@ -230,6 +274,7 @@ static int position_load(struct run *r, const struct safetensors *file, struct e
     if (meta_read_int(&wrong, file, "training_wrong", 0, 0x1p53, e) != 0) return -1;
     if (meta_read_int(&count, file, "training_count", 0, 0x1p53, e) != 0) return -1;
     r->training.wrong = (uint64_t)wrong, r->training.count = (uint64_t)count;
+    r->training.judged = r->loss.metric[METRIC_ERROR] ? r->training.count : 0;
     return 0;
 }
 
@@ -258,11 +303,22 @@ static int config_check(const struct run *r, const struct safetensors *file, str
     return *path ? -1 : 0;
 }
 
-// Files of the same name may hold other images.
+// Files of the same name may hold other samples.
 static int data_check(const struct run *r, const struct safetensors *file, struct err *e) {
     double mean, std;
+    const char *set;
+    struct dataset theirs;
     if (!r->data.type) return 0;
-    if (meta_read(&mean, file, "mean", 0, 1, e) != 0 || meta_read(&std, file, "std", 0, 1, e) != 0) return -1;
+    if (checkpoint_data(&set, &theirs, file, e) != 0) return -1;
+    if (meta_read(&mean, file, "mean", -FLT_MAX, FLT_MAX, e) != 0 ||
+        meta_read(&std, file, "std", 0, FLT_MAX, e) != 0)
+        return -1;
+    if (theirs.classes != r->data.classes)
+        return err_set(e, "trained on other data: %d classes there, %d here", theirs.classes,
+                       r->data.classes);
+    if (theirs.checksum != r->data.checksum)
+        return err_set(e, "trained on other data: its checksum is %08" PRIx32 " there, %08" PRIx32 " here",
+                       theirs.checksum, r->data.checksum);
     if (mean == r->batches.mean && std == r->batches.std) return 0;
     return err_set(e,
                    "trained on other data: mean %.6g and standard deviation %.6g there, %.6g and %.6g here",

@@ -21,8 +21,7 @@ int checkpoint_load(struct run *r, const struct safetensors *file, const char *p
 // The config a checkpoint was made with.
 int checkpoint_config(struct config *c, const struct safetensors *file, const char *path, struct err *e);
 
-// The data set it was trained on, its sample shape and classes.
-int checkpoint_data(const char **set, struct shape *sample, int *classes, const struct safetensors *file,
-                    struct err *e);
+// The data set it was trained on: its name and, without samples, its description.
+int checkpoint_data(const char **set, struct dataset *data, const struct safetensors *file, struct err *e);
 
 #endif

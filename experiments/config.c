@@ -35,10 +35,10 @@ const struct field config_data_fields[] = {
      "another set, for machines that do not have the files of the first"},
     {"folder", FIELD_STRING, offsetof(struct config_data, folder), 0, 0, 0, "data",
      "where files are looked for last, seen from the working directory"},
-    {"validation", FIELD_INT, offsetof(struct config_data, validation), 5000, 0, 1 << 30, NULL,
-     "training samples held out, chosen by the seed"},
+    {"validation", FIELD_INT, offsetof(struct config_data, validation), -1, -1, 1 << 30, NULL,
+     "training samples held out, chosen by the seed; -1: 5000, or the part that the set keeps for it"},
     {"normalise", FIELD_BOOL, offsetof(struct config_data, normalise), 1, 0, 1, NULL,
-     "inputs to mean 0 and standard deviation 1 over the training pixels"},
+     "pixels and numbers to mean 0 and standard deviation 1 over the training part; tokens stay as they are"},
     FIELD_END};
 
 const struct field config_train_fields[] = {
@@ -49,6 +49,10 @@ const struct field config_train_fields[] = {
      "parts of a batch, which threads share; 0: one per 64 samples"},
     {"checkpoint_every", FIELD_INT, offsetof(struct config_train, checkpoint_every), 1, 1, 1000000, NULL,
      "epochs from checkpoint to checkpoint"},
+    {"loss", FIELD_NODE, offsetof(struct config_train, loss), 0, 0, 0, NULL,
+     "what becomes small: \"cross_entropy\" (default), {\"cross_entropy\": {options}}, \"mse\""},
+    {"metrics", FIELD_NODE, offsetof(struct config_train, metrics), 0, 0, 0, NULL,
+     "what is told beside the loss, a list; default: [\"error\"] where there are classes"},
     FIELD_END};
 
 static int sections_read(struct config *c, struct err *e) {

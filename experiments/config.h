@@ -10,12 +10,13 @@ struct config_data {
     const struct json *set;      // {"mnist": {options}}
     const struct json *fallback; // another set for machines without the first one's files, or NULL
     const char *folder;          // where files are looked for last, seen from the working directory
-    int64_t validation;
+    int64_t validation;          // -1: the usual number, or what the set keeps
     bool normalise;
 };
 
 struct config_train {
     int64_t epochs, batch, shards, checkpoint_every;
+    const struct json *loss, *metrics; // read by loss.c; NULL: the defaults
 };
 
 struct config {

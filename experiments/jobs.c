@@ -68,14 +68,13 @@ static bool config_same(const struct job *job, const struct safetensors *file) {
     struct err ignored;
     struct config config = {0};
     struct run run = {0};
-    struct shape sample;
+    struct dataset data;
     const char *set, *text = safetensors_meta(file, "config");
-    int classes;
-    if (!text || checkpoint_data(&set, &sample, &classes, file, &ignored) != 0) return false;
+    if (!text || checkpoint_data(&set, &data, file, &ignored) != 0) return false;
     struct json *theirs = json_parse_new(text, strlen(text), &ignored);
     bool same = theirs && config_open_json(&config, json_copy_new(job->config), job->folder, &ignored) == 0 &&
                 (!config.dataset || strcmp(config.dataset, set) == 0) &&
-                run_open_without_data(&run, &config, set, sample, classes, &ignored) == 0 &&
+                run_open_without_data(&run, &config, set, &data, &ignored) == 0 &&
                 json_equal(run.resolved, theirs);
     run_close(&run);
     config_close(&config);
@@ -130,7 +129,7 @@ struct child {
     const struct job *job;
     uint64_t seen;        // size of metrics.jsonl when it was last read
     int64_t first, epoch; // epochs that were done when this process began, and now
-    double error;         // validation error in percent; NAN when not known
+    double error, loss;   // validation error in percent, and loss; -1 when there is none
 };
 
 struct crew {
@@ -180,6 +179,7 @@ static void child_look(struct child *c) {
     struct json *line = json_parse_new(tail + start, used - start, &ignored);
     if (member_number(line, "epoch") >= 1) c->epoch = (int64_t)member_number(line, "epoch");
     c->error = member_number(line, "validation_error");
+    c->loss = member_number(line, "validation_loss");
     json_free(line);
 }
 
@@ -194,7 +194,10 @@ static void display_child(const struct crew *c, const struct child *child) {
     char text[LABEL], bar[BAR * 3 + 1], error[32] = "";
     int used = 0, filled = (int)(child->epoch * BAR / child->job->epochs);
     for (int i = 0; i < BAR; i++) used += snprintf(bar + used, 4, "%s", i < filled ? "█" : "░");
-    if (child->error >= 0) snprintf(error, sizeof error, "validation %.2f %%", child->error);
+    if (child->error >= 0)
+        snprintf(error, sizeof error, "validation %.2f %%", child->error);
+    else if (child->loss >= 0)
+        snprintf(error, sizeof error, "validation %.4f", child->loss);
     fprintf(stderr, "%s%s%s %4d/%-4d %-18s %.36s\n", c->log.colour ? "\033[32m" : "", bar,
             c->log.colour ? "\033[0m" : "", (int)child->epoch, (int)child->job->epochs, error,
             label(text, child->job));
@@ -225,7 +228,11 @@ static void end_say(struct crew *c, const struct job *job) {
     struct json *summary = saved_summary_new(job->folder, &ignored);
     const struct json *status = json_find(summary, "status");
     double validation = member_number(summary, "validation_error");
-    if (validation >= 0) snprintf(error, sizeof error, "validation error %.2f %%, ", validation);
+    double loss = member_number(summary, "validation_loss");
+    if (validation >= 0)
+        snprintf(error, sizeof error, "validation error %.2f %%, ", validation);
+    else if (loss >= 0)
+        snprintf(error, sizeof error, "validation loss %.4f, ", loss);
     display_clear(c);
     log_line(&c->log, "%s %s: %sdensity %.4g (%d of %d)",
              status && json_type(status) == JSON_STRING ? json_string(status) : "ended", label(text, job),
@@ -286,7 +293,7 @@ static int child_start(struct crew *c, int index, struct err *e) {
     if (log >= 0) close(log);
     if (pid < 0) return -1;
     struct child *child = &c->children[c->running++];
-    *child = (struct child){.pid = pid, .job = job, .error = -1};
+    *child = (struct child){.pid = pid, .job = job, .error = -1, .loss = -1};
     // What an earlier run left in the folder is not this one's.
     if (file_join(path, sizeof path, job->folder, TRAIN_METRICS, e) == 0 && !resume)
         child->seen = file_bytes(path);

@@ -1,6 +1,7 @@
 // Progress. Contracts in log.h.
 #include "experiments/log.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +38,15 @@ void log_progress(struct log *l, const struct progress *p) {
     double now = log_seconds();
     if (l->quiet || !l->terminal || now - l->last < 0.1) return;
     l->last = now;
-    char bar[BAR * 3 + 1], left[24];
+    char bar[BAR * 3 + 1], left[24], error[40] = "";
     int filled = (int)(p->done / p->total * BAR), used = 0;
     for (int i = 0; i < BAR; i++) used += snprintf(bar + used, 4, "%s", i < filled ? "█" : "░");
     double steps = p->done - p->first;
     double eta = steps > 0 ? (p->total - p->done) * p->elapsed / steps : 0;
-    fprintf(stderr, "\r\033[K%s%s%s %d/%d  loss %.4f  error %.2f %%  density %.4f  %.0f samples/s  ETA %s",
-            l->colour ? "\033[32m" : "", bar, l->colour ? "\033[0m" : "", p->epoch, p->epochs, p->loss,
-            p->error, p->density, p->samples_per_second, log_duration(left, eta));
+    if (!isnan(p->error)) snprintf(error, sizeof error, "  error %.2f %%", p->error);
+    fprintf(stderr, "\r\033[K%s%s%s %d/%d  loss %.4f%s  density %.4f  %.0f samples/s  ETA %s",
+            l->colour ? "\033[32m" : "", bar, l->colour ? "\033[0m" : "", p->epoch, p->epochs, p->loss, error,
+            p->density, p->samples_per_second, log_duration(left, eta));
     fflush(stderr);
 }
 

@@ -25,7 +25,7 @@ struct progress {
     double first;       // where this process began
     double samples_per_second;
     int epoch, epochs;
-    double loss, error, density; // so far in this epoch; error in percent
+    double loss, error, density; // so far in this epoch; error in percent, NAN: none
 };
 
 // Redraws the bar, at most ten times a second. Nothing unless on a terminal.

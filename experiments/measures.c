@@ -156,20 +156,18 @@ static void weights_cut(struct params *ps, const real *sorted, size_t n, size_t 
 
 static void pruning_measure(struct measures *m, struct run *r, const real *sorted, size_t n) {
     struct params *ps = r->params;
-    double whole = -1; // the error without pruning, once it is asked for
+    struct score whole = {0}; // without pruning, once it is asked for
     real *values = mem_new(ps->size, sizeof *values);
     memcpy(values, ps->values, ps->size * sizeof *values);
     for (int i = 0; i < MEASURES_CUTS; i++) {
         size_t keep = (size_t)floor(measures_cut[i] * (double)n + 0.5);
         bool same = (double)keep >= m->nonzero;
-        if (same && whole != -1) {
-            m->pruned_error[i] = whole;
-            continue;
-        }
         if (!same) weights_cut(ps, sorted, n, keep);
-        m->pruned_error[i] = score_error(run_evaluate(r, PART_TEST));
-        if (same) whole = m->pruned_error[i];
+        struct score cut = same && whole.count ? whole : run_evaluate(r, PART_TEST);
+        if (same) whole = cut;
         memcpy(ps->values, values, ps->size * sizeof *values);
+        m->pruned_error[i] = score_error(cut);
+        m->pruned_loss[i] = score_loss(cut);
     }
     mem_free(values);
 }
@@ -193,12 +191,14 @@ static int summary_measure(struct measures *m, const struct run *r, const char *
     struct json *s = saved_summary_new(folder, e);
     if (!s) return -1;
     double speed = NAN;
+    struct err ignored; // runs from before losses were written have none
+    if (number_read(&m->test_loss, s, "test_loss", &ignored) != 0) m->test_loss = NAN;
+    if (number_read(&m->validation_loss, s, "validation_loss", &ignored) != 0) m->validation_loss = NAN;
     int result = 0;
     if (number_read(&m->test_error, s, "test_error", e) != 0 ||
         number_read(&m->validation_error, s, "validation_error", e) != 0 ||
         number_read(&speed, s, "samples_per_second", e) != 0) {
         char path[PATH_LENGTH];
-        struct err ignored;
         result = file_join(path, sizeof path, folder, TRAIN_SUMMARY, &ignored) == 0 ? err_at(e, path) : -1;
     } else {
         m->step_seconds = speed > 0 ? (double)r->config.train.batch / speed : NAN;

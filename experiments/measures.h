@@ -12,7 +12,8 @@ enum { MEASURES_CUTS = 7, MEASURES_GOALS = 3, MEASURES_EPOCHS = 4096 };
 extern const double measures_cut[MEASURES_CUTS], measures_goal[MEASURES_GOALS];
 
 // All shares and densities are over the weights (rank >= 2) of the whole model; errors are in percent. NAN where a run
-// has no such number: no validation part, a goal never reached, a ratio of zeros (all weights zero).
+// has no such number: no validation part, no error among its metrics, a goal never reached, a ratio of zeros (all weights
+// zero).
 struct measures {
     double test_error, validation_error;
     double weights, nonzero, density;
@@ -26,7 +27,8 @@ struct measures {
     double steps_to_goal[MEASURES_GOALS];
     double entropy_bytes; // bound for positions and counters (floats: 32 bits each) plus 8-bit biases
     double state_bytes;   // per weight
-    double step_seconds;  // wall time of a training step; differs from run to run
+    double test_loss, validation_loss, pruned_loss[MEASURES_CUTS]; // as the errors
+    double step_seconds; // wall time of a training step; differs from run to run
 };
 
 // Measures the run, which has its data open (and is left as it was: weights are pruned in a copy and restored);

@@ -37,6 +37,21 @@ static const struct plot kinds[PLOT_KINDS] = {
      "Runs whose weights are plain floats have no counters.",
      "abs(counter)", "share of non-zero counters %", PLOT_STEPS, true, false, NULL, 0}};
 
+// The first three where no run has errors.
+static const struct plot loss_kinds[] = {
+    {"trade", "Loss against density",
+     "Each mark is a variant: mean test loss over seeds, with its standard error. Lower is better, further "
+     "left is sparser; the best corner is bottom left.",
+     "density (non-zero / all weights)", "test loss", PLOT_POINTS, true, false, NULL, 0},
+    {"pruning", "Pruning without retraining",
+     "Test loss when only the largest weights are kept, by magnitude over the whole network. A line that "
+     "stays low towards the left holds its knowledge in few weights.",
+     "share of weights kept", "test loss", PLOT_LINES, true, true, NULL, 0},
+    {"learning", "Learning curves",
+     "Validation loss after each epoch, mean over seeds. Lines that fall earlier learn faster.", "epoch",
+     "validation loss", PLOT_LINES, false, true, NULL, 0}};
+enum { LOSS_KINDS = sizeof loss_kinds / sizeof *loss_kinds };
+
 // --- series
 // ---------------------------------------------------------------------------------------------------------
 
@@ -74,24 +89,22 @@ bool plot_filled(const struct plot *p) {
     return points > 0;
 }
 
-static struct estimate column_estimate(const struct variant *v, size_t offset) {
-    struct column c = {"", "", offset, 0, false};
-    return results_estimate(v, &c);
-}
-
-static void trade_make(struct plot *p, const struct variant *v, int place) {
+static void trade_make(struct plot *p, const struct results *r, int place) {
+    const struct variant *v = &r->variants[place];
     struct series *s = series_add(p, v->name, 1, place);
-    struct estimate x = column_estimate(v, offsetof(struct measures, density)),
-                    y = column_estimate(v, offsetof(struct measures, test_error));
+    struct estimate x = results_estimate(v, results_column(r, "density")),
+                    y = results_estimate(v, results_column(r, "test_error"));
     if (x.n && y.n) point_add(p, s, x.mean, y.mean, y.error);
 }
 
-static void pruning_make(struct plot *p, const struct variant *v, int place) {
+static void pruning_make(struct plot *p, const struct results *r, int place) {
+    const struct variant *v = &r->variants[place];
     struct series *s = series_add(p, v->name, MEASURES_CUTS + 1, place);
-    struct estimate y = column_estimate(v, offsetof(struct measures, test_error));
+    struct estimate y = results_estimate(v, results_column(r, "test_error"));
     if (y.n) point_add(p, s, 1, y.mean, y.error);
+    const struct column *first = results_column(r, "pruned_error_0.5");
     for (int i = 0; i < MEASURES_CUTS; i++) {
-        y = column_estimate(v, offsetof(struct measures, pruned_error) + (size_t)i * sizeof(double));
+        y = results_estimate(v, first + i);
         if (y.n) point_add(p, s, measures_cut[i], y.mean, y.error);
     }
 }
@@ -138,14 +151,16 @@ static double number_at(const struct json *node, const char *key) {
     return number_of(member(node, key));
 }
 
-static int learning_make(struct plot *p, const struct variant *v, int place, struct err *e) {
+static int learning_make(struct plot *p, const struct results *r, int place, struct err *e) {
+    const struct variant *v = &r->variants[place];
+    const char *key = results_column(r, "validation_error")->key;
     struct series *s = series_add(p, v->name, MEASURES_EPOCHS + 1, place);
     double *sum = mem_new(MEASURES_EPOCHS + 1, sizeof *sum), *n = mem_new(MEASURES_EPOCHS + 1, sizeof *n);
     bool failed = false;
     for (int i = 0; i < v->count && !failed; i++) {
         struct json *lines = plot_metrics_new(v->runs[i].folder, &failed, e);
         for (const struct json *l = lines ? json_first(lines) : NULL; l; l = json_next(l)) {
-            double epoch = number_at(l, "epoch"), error = number_at(l, "validation_error");
+            double epoch = number_at(l, "epoch"), error = number_at(l, key);
             if (!(epoch >= 0 && epoch <= MEASURES_EPOCHS) || isnan(error)) continue;
             sum[(int)epoch] += error, n[(int)epoch]++;
         }
@@ -261,15 +276,15 @@ static int counters_make(struct plot *p, const struct variant *v, int place, boo
 }
 
 int plot_make(struct plot *p, enum plot_kind kind, const struct results *r, struct err *e) {
-    *p = kinds[kind];
+    *p = (int)kind < LOSS_KINDS && !results_have_errors(r) ? loss_kinds[kind] : kinds[kind];
     bool layers = r->count == 1;
     int result = 0;
     for (int i = 0; i < r->count && result == 0; i++) {
         const struct variant *v = &r->variants[i];
         if (v->count == 0) continue;
-        if (kind == PLOT_TRADE && r->count > 1) trade_make(p, v, i);
-        if (kind == PLOT_PRUNING) pruning_make(p, v, i);
-        if (kind == PLOT_LEARNING) result = learning_make(p, v, i, e);
+        if (kind == PLOT_TRADE && r->count > 1) trade_make(p, r, i);
+        if (kind == PLOT_PRUNING) pruning_make(p, r, i);
+        if (kind == PLOT_LEARNING) result = learning_make(p, r, i, e);
         if (kind == PLOT_DENSITY) result = density_make(p, v, i, layers, e);
         if (kind == PLOT_WEIGHTS) result = weights_make(p, v, i, layers, e);
         if (kind == PLOT_COUNTERS) result = counters_make(p, v, i, layers, e);

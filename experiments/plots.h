@@ -5,7 +5,7 @@
 #include "experiments/results.h"
 
 enum plot_kind {
-    PLOT_TRADE,    // test error against density
+    PLOT_TRADE,    // test error (of runs without errors: the loss, here and below) against density
     PLOT_PRUNING,  // test error after pruning, by share kept
     PLOT_LEARNING, // validation error by epoch
     PLOT_DENSITY,  // density by epoch; a single variant's layers

@@ -20,23 +20,17 @@ enum { FIRST_COLUMNS = sizeof first_columns / sizeof *first_columns };
 // --- tables
 // ---------------------------------------------------------------------------------------------------------
 
-static const struct column *column_find(const char *key) {
-    for (const struct column *c = results_columns; c->key; c++)
-        if (strcmp(c->key, key) == 0) return c;
-    return NULL;
-}
-
-static bool column_is_first(const struct column *c) {
+static bool column_is_first(const struct results *r, const struct column *c) {
     for (int i = 0; i < FIRST_COLUMNS; i++)
-        if (strcmp(first_columns[i], c->key) == 0) return true;
+        if (results_column(r, first_columns[i]) == c) return true;
     return false;
 }
 
 // Columns of which less is better; of the others none is.
 static bool column_is_cost(const struct column *c) {
-    static const char *const costs[] = {"test_error",    "validation_error", "pruned_error",
-                                        "density",       "nonzero",          "steps_to",
-                                        "entropy_bytes", "state_bytes",      "step_seconds"};
+    static const char *const costs[] = {"test_error",   "validation_error", "test_loss",   "validation_loss",
+                                        "pruned_error", "pruned_loss",      "density",     "nonzero",
+                                        "steps_to",     "entropy_bytes",    "state_bytes", "step_seconds"};
     for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
         if (strncmp(c->key, costs[i], strlen(costs[i])) == 0) return true;
     return false;
@@ -124,8 +118,7 @@ static void tables_add(struct page *p, const struct results *r) {
     int count = 0, all = 0;
     for (const struct column *c = results_columns; c->key; c++) all++;
     const struct column **columns = mem_new((size_t)all + FIRST_COLUMNS, sizeof *columns);
-    for (int i = 0; i < FIRST_COLUMNS; i++)
-        if (column_find(first_columns[i])) columns[count++] = column_find(first_columns[i]);
+    for (int i = 0; i < FIRST_COLUMNS; i++) columns[count++] = results_column(r, first_columns[i]);
     page_add(p, "<section>\n<h2>Results</h2>\n");
     table_add(p, r, columns, count, "Results");
     page_add(p,
@@ -135,7 +128,7 @@ static void tables_add(struct page *p, const struct results *r) {
     verdicts_add(p, r);
     count = 0;
     for (const struct column *c = results_columns; c->key; c++)
-        if (!column_is_first(c)) columns[count++] = c;
+        if (!column_is_first(r, c)) columns[count++] = c;
     page_add(p, "<details>\n<summary>All other measures</summary>\n");
     table_add(p, r, columns, count, "All other measures");
     page_add(p, "</details>\n</section>\n");

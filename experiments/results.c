@@ -40,6 +40,15 @@ const struct column results_columns[] = {
     {"steps_to_2", "steps to 2 %", AT(steps_to_goal[2]), 0, false},
     {"entropy_bytes", "entropy, bytes", AT(entropy_bytes), 0, false},
     {"state_bytes", "state, bytes per weight", AT(state_bytes), 3, false},
+    {"test_loss", "test loss", AT(test_loss), 4, false},
+    {"validation_loss", "validation loss", AT(validation_loss), 4, false},
+    {"pruned_loss_0.5", "loss at 50 %", AT(pruned_loss[0]), 4, false},
+    {"pruned_loss_0.2", "loss at 20 %", AT(pruned_loss[1]), 4, false},
+    {"pruned_loss_0.1", "loss at 10 %", AT(pruned_loss[2]), 4, false},
+    {"pruned_loss_0.05", "loss at 5 %", AT(pruned_loss[3]), 4, false},
+    {"pruned_loss_0.02", "loss at 2 %", AT(pruned_loss[4]), 4, false},
+    {"pruned_loss_0.01", "loss at 1 %", AT(pruned_loss[5]), 4, false},
+    {"pruned_loss_0.005", "loss at 0.5 %", AT(pruned_loss[6]), 4, false},
     {"step_seconds", "seconds per step", AT(step_seconds), 5, true},
     {NULL, NULL, 0, 0, false},
 };
@@ -65,6 +74,30 @@ struct estimate results_estimate(const struct variant *v, const struct column *c
     }
     s.error = s.n > 1 ? sqrt(squares / (s.n - 1) / s.n) : 0;
     return s;
+}
+
+bool results_have_errors(const struct results *r) {
+    bool losses = false;
+    for (int i = 0; i < r->count; i++)
+        for (int j = 0; j < r->variants[i].count; j++) {
+            const struct measures *m = &r->variants[i].runs[j].measures;
+            if (!isnan(m->test_error)) return true;
+            losses |= !isnan(m->test_loss);
+        }
+    return !losses;
+}
+
+const struct column *results_column(const struct results *r, const char *key) {
+    char other[64];
+    const char *error = results_have_errors(r) ? NULL : strstr(key, "_error");
+    if (error) {
+        snprintf(other, sizeof other, "%.*s_loss%s", (int)(error - key), key, error + strlen("_error"));
+        key = other;
+    }
+    const struct column *c = results_columns;
+    while (c->key && strcmp(c->key, key) != 0) c++;
+    CHECK(c->key, "no column %s", key);
+    return c;
 }
 
 // --- putting runs together
@@ -261,13 +294,6 @@ static const char *const keys[CELLS] = {NULL,
                                         "steps_to_2",
                                         NULL};
 
-static const struct column *column_of(const char *key) {
-    const struct column *c = results_columns;
-    while (c->key && strcmp(c->key, key) != 0) c++;
-    CHECK(c->key, "no column %s", key);
-    return c;
-}
-
 // How many characters a terminal shows: the bytes that begin a character.
 static int width_of(const char *text) {
     int width = 0;
@@ -285,14 +311,14 @@ static void estimate_print(char cell[CELL], const struct variant *v, const struc
     }
     int used = c->digits || fabs(s.mean) > 1e15 ? snprintf(cell, CELL, "%.*f", c->digits, s.mean)
                                                 : snprintf(cell, CELL, "%s", log_count(count, s.mean));
-    if (c->offset == AT(test_error))
+    if (c->offset == AT(test_error) || c->offset == AT(test_loss))
         used += snprintf(cell + used, (size_t)(CELL - used), " ± %.*f", c->digits, s.error);
     if (s.n < v->count) snprintf(cell + used, (size_t)(CELL - used), " (%d of %d)", s.n, v->count);
 }
 
 // Smallest and largest mean of all pruning curves; false when there is none.
 static bool curve_range(double *low, double *high, const struct results *r) {
-    const struct column *first = column_of("pruned_error_0.5");
+    const struct column *first = results_column(r, "pruned_error_0.5");
     *low = INFINITY, *high = 0;
     for (int i = 0; i < r->count; i++)
         for (int k = 0; k < MEASURES_CUTS; k++) {
@@ -304,9 +330,9 @@ static bool curve_range(double *low, double *high, const struct results *r) {
     return *high > 0;
 }
 
-static void sparkline(char cell[CELL], const struct variant *v, double low, double high) {
+static void sparkline(char cell[CELL], const struct variant *v, const struct column *first, double low,
+                      double high) {
     static const char *const blocks[SPARK_LEVELS] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-    const struct column *first = column_of("pruned_error_0.5");
     *cell = 0;
     for (int k = 0; k < MEASURES_CUTS; k++) {
         double mean = results_estimate(v, first + k).mean;
@@ -319,6 +345,7 @@ static void sparkline(char cell[CELL], const struct variant *v, double low, doub
 static char (*cells_new(const struct results *r, double low, double high))[CELLS][CELL] {
     char(*cells)[CELLS][CELL] = mem_new((size_t)r->count + 1, sizeof *cells);
     for (int k = 0; k < CELLS; k++) strcpy(cells[0][k], titles[k]);
+    if (!results_have_errors(r)) strcpy(cells[0][2], results_column(r, keys[2])->title);
     for (int i = 0; i < r->count; i++) {
         const struct variant *v = &r->variants[i];
         char(*row)[CELL] = cells[i + 1];
@@ -326,8 +353,8 @@ static char (*cells_new(const struct results *r, double low, double high))[CELLS
         for (char *p = row[0]; *p; p++)
             if ((unsigned char)*p < ' ' || *p == 127) *p = '?';
         snprintf(row[1], CELL, "%d", v->count);
-        for (int k = 2; k < CELLS - 1; k++) estimate_print(row[k], v, column_of(keys[k]));
-        sparkline(row[CELLS - 1], v, low, high);
+        for (int k = 2; k < CELLS - 1; k++) estimate_print(row[k], v, results_column(r, keys[k]));
+        sparkline(row[CELLS - 1], v, results_column(r, "pruned_error_0.5"), low, high);
     }
     return cells;
 }
@@ -350,9 +377,9 @@ void results_print(const struct results *r) {
     }
     mem_free(cells);
     if (!curves) return;
-    printf("\nat 10 %%, at 2 %%, pruning: test error %% with so many of all weights kept, and no training "
+    bool errors = results_have_errors(r);
+    printf("\nat 10 %%, at 2 %%, pruning: test %s with so many of all weights kept, and no training "
            "after; the curve\n"
-           "is for 50, 20, 10, 5, 2, 1 and 0.5 %%, its height the logarithm of the error, from %.2f to %.2f "
-           "%%\n",
-           low, high);
+           "is for 50, 20, 10, 5, 2, 1 and 0.5 %%, its height the logarithm of the %s, from %.2f to %.2f%s\n",
+           errors ? "error %" : "loss", errors ? "error" : "loss", low, high, errors ? " %" : "");
 }

@@ -45,6 +45,11 @@ extern const struct column results_columns[]; // one per member, in their order;
 
 struct estimate results_estimate(const struct variant *v, const struct column *c);
 
+// The column of this key, which must exist; of an error ("test_error", "pruned_error_0.1") where no run has errors: that of
+// the loss ("test_loss", "pruned_loss_0.1").
+const struct column *results_column(const struct results *r, const char *key);
+bool results_have_errors(const struct results *r); // true also where there are no losses either
+
 // Puts finished run folders together: variants by run name, in the order given. Fails when a folder holds no finished
 // run, the runs were trained on different data sets, or a name comes twice with one seed. Free with results_free.
 struct results *results_new(const char *name, const char *const *folders, int count,

@@ -9,7 +9,7 @@
 #include "src/blas.h"
 #include "src/parallel.h"
 
-enum { EVALUATE_ROWS = 256 };
+enum { EVALUATE_SAMPLES = 256, EVALUATE_POSITIONS = 4096 }; // of a tape at a time, whichever are fewer
 
 // --- opening
 // ----------------------------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ static int set_resolve(struct json *data, const char *key, const struct json *no
     return 0;
 }
 
-// The `data` section with all defaults; NULL on failure.
+// The `data` section with all defaults but what depends on the set that is used; NULL on failure.
 static struct json *data_resolve_new(const struct config_data *d, struct err *e) {
     struct json *data = json_object_new();
     if (set_resolve(data, "set", d->set, e) != 0 ||
@@ -33,9 +33,14 @@ static struct json *data_resolve_new(const struct config_data *d, struct err *e)
         return NULL;
     }
     json_add_string(data, "folder", d->folder);
-    json_add_number(data, "validation", (double)d->validation);
-    json_add_bool(data, "normalise", d->normalise);
     return data;
+}
+
+static void data_resolve_for(struct json *data, const struct config_data *d, const char *set) {
+    const struct dataset_type *type = dataset_type_find(set);
+    bool usual = d->validation < 0 && !(type && type->keeps_validation);
+    json_add_number(data, "validation", usual ? BATCHES_VALIDATION : (double)d->validation);
+    json_add_bool(data, "normalise", d->normalise);
 }
 
 // The set the config names, else its fallback when the files are nowhere; or just the one that is wanted.
@@ -62,41 +67,67 @@ static int data_open(struct run *r, const struct run_options *options, struct er
     return dataset_open(&r->data, d->fallback, "data.fallback", &source, e);
 }
 
-// Model, parameters, optimiser and tapes; then the config again with all defaults. `data` becomes part of it.
-static int parts_build(struct run *r, const char *set, struct shape sample, int classes, struct json *data,
+// What the model puts out must be what the data asks for.
+static int output_check(const struct model *m, const struct dataset *data, struct err *e) {
+    char text[2][SHAPE_TEXT];
+    struct shape wanted = dataset_output(data);
+    if (shape_equal(m->out, wanted)) return 0;
+    shape_text(text[0], m->out);
+    if (data->classes && data->targets <= 1)
+        return err_set(e, "model: ends with %s, the data set has %d classes", text[0], data->classes);
+    return err_set(e, "model: ends with %s, the data set wants %s%s", text[0], shape_text(text[1], wanted),
+                   data->classes ? ": classes for each position" : "");
+}
+
+static int parts_check(const struct run *r, const struct dataset *data, struct err *e) {
+    const struct config_train *train = &r->config.train;
+    if (output_check(r->model, data, e) != 0) return -1;
+    if (params_trained(r->params) == 0) return err_set(e, "model: has nothing to train");
+    if (train->batch / train->shards < r->params->shard_rows)
+        return err_set(e, "train.shards: %lld parts of a batch of %lld; the model needs %d samples in each",
+                       (long long)train->shards, (long long)train->batch, r->params->shard_rows);
+    return 0;
+}
+
+static void config_resolve(struct run *r, const char *set, const struct dataset *data, struct json *section) {
+    const struct config *c = &r->config;
+    struct config_train train = c->train;
+    train.loss = train.metrics = NULL;
+    data_resolve_for(section, &c->data, set);
+    r->resolved = json_object_new();
+    json_add_string(r->resolved, "name", c->name);
+    json_add_number(r->resolved, "seed", (double)c->seed);
+    json_add_string(r->resolved, "dataset", set);
+    json_add(r->resolved, "data", section);
+    json_add(r->resolved, "model", model_write_new(r->model));
+    json_add(r->resolved, "optim", optim_write_new(r->optim));
+    struct json *written = fields_write_new(&train, config_train_fields);
+    loss_write(written, &r->loss, data);
+    json_add(r->resolved, "train", written);
+}
+
+// Loss, model, parameters, optimiser and tapes; then the config again with all defaults, of which `section` becomes the part
+// `data`.
+static int parts_build(struct run *r, const char *set, const struct dataset *data, struct json *section,
                        struct err *e) {
     const struct config *c = &r->config;
     r->params = params_new();
-    r->model = model_new(c->model, "model", sample, r->params, e);
-    int result = r->model ? 0 : -1;
-    char text[SHAPE_TEXT];
-    if (result == 0 && (r->model->out.rank != 1 || r->model->out.dim[0] != classes))
-        result = err_set(e, "model: ends with %s, the data set has %d classes",
-                         shape_text(text, r->model->out), classes);
-    if (result == 0 && params_trained(r->params) == 0) result = err_set(e, "model: has nothing to train");
-    if (result == 0 && c->train.batch / c->train.shards < r->params->shard_rows)
-        result = err_set(e, "train.shards: %lld parts of a batch of %lld; the model needs %d samples in each",
-                         (long long)c->train.shards, (long long)c->train.batch, r->params->shard_rows);
+    int result = loss_read(&r->loss, c->train.loss, c->train.metrics, data, "train", e);
+    if (result == 0) r->model = model_new(c->model, "model", data->sample, r->params, e);
+    if (result == 0) result = r->model ? parts_check(r, data, e) : -1;
     if (result == 0) {
         params_alloc(r->params, (int)c->train.shards, (uint64_t)c->seed);
         r->optim = optim_new(c->optim, "optim", r->params, (uint64_t)c->seed, e);
         if (!r->optim) result = -1;
     }
     if (result != 0) {
-        json_free(data);
+        json_free(section);
         return err_at(e, c->where);
     }
     r->tapes = mem_new((size_t)c->train.shards, sizeof *r->tapes);
     r->scores = mem_new((size_t)c->train.shards, sizeof *r->scores);
     for (int i = 0; i < c->train.shards; i++) r->tapes[i] = tape_new(r->params, i);
-    r->resolved = json_object_new();
-    json_add_string(r->resolved, "name", c->name);
-    json_add_number(r->resolved, "seed", (double)c->seed);
-    json_add_string(r->resolved, "dataset", set);
-    json_add(r->resolved, "data", data);
-    json_add(r->resolved, "model", model_write_new(r->model));
-    json_add(r->resolved, "optim", optim_write_new(r->optim));
-    json_add(r->resolved, "train", fields_write_new(&c->train, config_train_fields));
+    config_resolve(r, set, data, section);
     return 0;
 }
 
@@ -118,17 +149,17 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
         json_free(data);
         return -1;
     }
-    return parts_build(r, r->data.type->name, r->data.sample, r->data.classes, data, e);
+    return parts_build(r, r->data.type->name, &r->data, data, e);
 }
 
-int run_open_without_data(struct run *r, struct config *config, const char *set, struct shape sample,
-                          int classes, struct err *e) {
+int run_open_without_data(struct run *r, struct config *config, const char *set, const struct dataset *data,
+                          struct err *e) {
     memset(r, 0, sizeof *r);
     r->config = *config;
     config->root = NULL;
     r->threads = 1;
-    struct json *data = data_resolve_new(&r->config.data, e);
-    return data ? parts_build(r, set, sample, classes, data, e) : err_at(e, r->config.where);
+    struct json *section = data_resolve_new(&r->config.data, e);
+    return section ? parts_build(r, set, data, section, e) : err_at(e, r->config.where);
 }
 
 void run_close(struct run *r) {
@@ -153,29 +184,41 @@ int64_t run_batches(const struct run *r) {
     return (r->batches.count[PART_TRAIN] + r->config.train.batch - 1) / r->config.train.batch;
 }
 
+// The samples as a leaf, and what they are to be answered with.
+static struct tensor *samples_take(struct truth *truth, const struct run *r, struct tape *t, enum part part,
+                                   size_t first, size_t count) {
+    const struct dataset *data = &r->data;
+    struct shape shape = {data->sample.rank + 1, {(int)count}};
+    for (int i = 0; i < data->sample.rank; i++) shape.dim[i + 1] = data->sample.dim[i];
+    struct tensor *x = tape_leaf(t, shape, false);
+    uint8_t *labels = data->classes ? arena_alloc(t->arena, count, dataset_targets(data)) : NULL;
+    batches_get(x->value, labels, &r->batches, part, first, count);
+    *truth = (struct truth){.rows = count * dataset_targets(data), .labels = labels};
+    if (labels) return x;
+    truth->values = arena_alloc(t->arena, count, shape_size(data->target) * sizeof(real));
+    batches_values(truth->values, &r->batches, part, first, count);
+    return x;
+}
+
 // Forward over `count` samples from `first` on this tape; adds to the score and returns the mean loss. `out` is NULL or
-// gets the logits [count][classes].
+// gets what the model puts out.
 static struct tensor *forward(const struct run *r, struct tape *t, enum part part, size_t first, size_t count,
                               struct score *score, real *out) {
-    struct shape shape = {r->data.sample.rank + 1, {(int)count}};
-    for (int i = 0; i < r->data.sample.rank; i++) shape.dim[i + 1] = r->data.sample.dim[i];
-    struct tensor *x = tape_leaf(t, shape, false);
-    uint8_t *labels = arena_alloc(t->arena, count, 1);
-    batches_get(x->value, labels, &r->batches, part, first, count);
+    struct truth truth;
+    struct tensor *x = samples_take(&truth, r, t, part, first, count);
     t->epoch = r->epoch;
-    struct tensor *logits = model_forward(r->model, t, x);
-    struct tensor *loss = op_cross_entropy(t, logits, labels, 0);
-    int classes = logits->shape.dim[1];
-    if (out) memcpy(out, logits->value, count * (size_t)classes * sizeof *out);
-    for (size_t i = 0; i < count; i++) {
-        const real *row = logits->value + i * (size_t)classes;
-        int best = 0;
-        for (int j = 1; j < classes; j++) best = row[j] > row[best] ? j : best;
-        score->wrong += best != labels[i];
-    }
-    score->loss += (double)loss->value[0] * (double)count;
-    score->count += count;
+    struct tensor *y = model_forward(r->model, t, x);
+    struct tensor *loss = loss_forward(&r->loss, t, y, &truth);
+    score_add(score, &r->loss, y, &truth, loss);
+    if (out) memcpy(out, y->value, y->size * sizeof *out);
     return loss;
+}
+
+static void score_sum(struct score *sum, const struct score *part) {
+    sum->loss += part->loss;
+    sum->wrong += part->wrong;
+    sum->judged += part->judged;
+    sum->count += part->count;
 }
 
 struct batch_task {
@@ -207,17 +250,13 @@ double run_step(struct run *r) {
     params_reduce(r->params, r->threads);
     double seen = (double)r->epoch * (double)r->batches.count[PART_TRAIN] + (double)(first + task.count);
     params_update_buffers(r->params, task.count, seen);
-    double loss = 0;
-    for (int i = 0; i < shards; i++) {
-        loss += r->scores[i].loss;
-        r->training.wrong += r->scores[i].wrong;
-    }
-    r->training.loss += loss;
-    r->training.count += task.count;
+    struct score sum = {0};
+    for (int i = 0; i < shards; i++) score_sum(&sum, &r->scores[i]);
+    score_sum(&r->training, &sum);
     double position = (double)r->epoch + (double)r->batch / (double)run_batches(r);
     optim_step(r->optim, ++r->step, position, (double)r->config.train.epochs, r->threads);
     r->batch++;
-    return loss / (double)task.count;
+    return score_loss(sum);
 }
 
 struct evaluate_task {
@@ -230,13 +269,14 @@ struct evaluate_task {
 static void shard_evaluate(void *context, int shard) {
     const struct evaluate_task *task = context;
     struct run *r = task->run;
-    size_t count = r->batches.count[task->part], stride = (size_t)r->config.train.shards * EVALUATE_ROWS;
+    size_t count = r->batches.count[task->part], most = EVALUATE_POSITIONS / dataset_targets(&r->data);
+    most = most < 1 ? 1 : most > EVALUATE_SAMPLES ? EVALUATE_SAMPLES : most;
     r->scores[shard] = (struct score){0};
-    for (size_t first = (size_t)shard * EVALUATE_ROWS; first < count; first += stride) {
-        size_t rows = count - first < EVALUATE_ROWS ? count - first : EVALUATE_ROWS;
+    for (size_t first = (size_t)shard * most; first < count; first += most * (size_t)r->config.train.shards) {
+        size_t samples = count - first < most ? count - first : most;
         tape_reset(r->tapes[shard], false);
-        real *logits = task->logits ? task->logits + first * (size_t)r->data.classes : NULL;
-        forward(r, r->tapes[shard], task->part, first, rows, &r->scores[shard], logits);
+        real *logits = task->logits ? task->logits + first * shape_size(r->model->out) : NULL;
+        forward(r, r->tapes[shard], task->part, first, samples, &r->scores[shard], logits);
     }
 }
 
@@ -244,22 +284,10 @@ struct score run_logits(struct run *r, enum part part, real *logits) {
     struct evaluate_task task = {r, part, logits};
     parallel_for(r->threads, (int)r->config.train.shards, shard_evaluate, &task);
     struct score sum = {0};
-    for (int i = 0; i < r->config.train.shards; i++) {
-        sum.loss += r->scores[i].loss;
-        sum.wrong += r->scores[i].wrong;
-        sum.count += r->scores[i].count;
-    }
+    for (int i = 0; i < r->config.train.shards; i++) score_sum(&sum, &r->scores[i]);
     return sum;
 }
 
 struct score run_evaluate(struct run *r, enum part part) {
     return run_logits(r, part, NULL);
-}
-
-double score_error(struct score s) {
-    return s.count ? 100.0 * (double)s.wrong / (double)s.count : NAN;
-}
-
-double score_loss(struct score s) {
-    return s.count ? s.loss / (double)s.count : NAN;
 }

@@ -5,14 +5,9 @@
 
 #include "datasets/batches.h"
 #include "experiments/config.h"
+#include "experiments/loss.h"
 #include "layers/model.h"
 #include "optim/optim.h"
-
-// Sums over samples.
-struct score {
-    double loss; // summed
-    uint64_t wrong, count;
-};
 
 struct run {
     struct config config;
@@ -25,6 +20,7 @@ struct run {
 
     struct params *params;
     struct model *model;
+    struct loss loss;
     struct optim *optim;
     struct tape **tapes;  // one per shard
     struct score *scores; // one per shard
@@ -45,9 +41,10 @@ struct run_options {
 // the config over. Close with run_close, also after a failure.
 int run_open(struct run *r, struct config *config, const struct run_options *options, struct err *e);
 
-// The same without data, for looking at a saved model: the set's name, sample shape and classes come from the caller.
-int run_open_without_data(struct run *r, struct config *config, const char *set, struct shape sample,
-                          int classes, struct err *e);
+// The same without data, for looking at a saved model: the set's name and description (its kind, the shapes, how many
+// classes and targets) come from the caller.
+int run_open_without_data(struct run *r, struct config *config, const char *set, const struct dataset *data,
+                          struct err *e);
 
 void run_close(struct run *r);
 
@@ -59,10 +56,7 @@ double run_step(struct run *r);
 // Runs the model over a part of the data without training.
 struct score run_evaluate(struct run *r, enum part part);
 
-// The same, keeping what the model puts out: logits [samples of the part][classes], in the part's order.
+// The same, keeping what the model puts out: logits [samples of the part][outputs], in the part's order.
 struct score run_logits(struct run *r, enum part part, real *logits);
-
-double score_error(struct score s); // percent of samples that are classified wrongly
-double score_loss(struct score s);  // per sample
 
 #endif

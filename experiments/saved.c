@@ -14,14 +14,13 @@ enum { PATH_LENGTH = 4096, SUMMARY_LIMIT = 1 << 24 };
 static int opened_load(struct run *r, const struct safetensors *file, const char *path,
                        const struct run_options *options, struct err *e) {
     struct config config;
-    struct shape sample;
+    struct dataset data;
     const char *set;
-    int classes;
     if (checkpoint_config(&config, file, path, e) != 0) {
         config_close(&config);
         return -1;
     }
-    if (checkpoint_data(&set, &sample, &classes, file, e) != 0) {
+    if (checkpoint_data(&set, &data, file, e) != 0) {
         config_close(&config);
         return err_at(e, path);
     }
@@ -31,7 +30,7 @@ static int opened_load(struct run *r, const struct safetensors *file, const char
         same_set.only_set = set;
         result = run_open(r, &config, &same_set, e);
     } else {
-        result = run_open_without_data(r, &config, set, sample, classes, e);
+        result = run_open_without_data(r, &config, set, &data, e);
     }
     return result == 0 ? checkpoint_load(r, file, path, e) : -1;
 }

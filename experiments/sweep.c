@@ -278,15 +278,15 @@ int sweep_jobs(struct jobs *jobs, const struct sweep *s, const char *config, con
 struct row {
     struct json *run;
     int rank;     // 0 trained, 1 diverged, 2 not done
-    double error; // NAN where there is none
+    double value; // what is sorted by: error, or loss where no run has an error; NAN where there is none
     int index;
 };
 
 static int row_order(const void *a, const void *b) {
     const struct row *x = a, *y = b;
-    double ex = isnan(x->error) ? INFINITY : x->error, ey = isnan(y->error) ? INFINITY : y->error;
+    double vx = isnan(x->value) ? INFINITY : x->value, vy = isnan(y->value) ? INFINITY : y->value;
     if (x->rank != y->rank) return x->rank - y->rank;
-    return ex != ey ? (ex < ey ? -1 : 1) : x->index - y->index;
+    return vx != vy ? (vx < vy ? -1 : 1) : x->index - y->index;
 }
 
 static double number_of(const struct json *node, const char *key) {
@@ -306,11 +306,11 @@ static struct row row_make(const struct sweep *s, const struct jobs *jobs, int i
         file_join(path, sizeof path, job->folder, TRAIN_CHECKPOINT, &ignored) == 0 && file_exists(path);
     bool diverged = strcmp(status, "diverged") == 0, done = saved ? job_done(job) : diverged;
     struct row row = {json_object_new(), done ? diverged : 2, NAN, i};
-    if (done) row.error = number_of(summary, "validation_error");
     json_add_string(row.run, "name", s->trials[i].name);
     json_add_string(row.run, "folder", job->folder);
     json_add_string(row.run, "status", done ? status : "not done");
-    json_add_number(row.run, "validation_error", row.error);
+    json_add_number(row.run, "validation_error", done ? number_of(summary, "validation_error") : NAN);
+    json_add_number(row.run, "validation_loss", done ? number_of(summary, "validation_loss") : NAN);
     json_add_number(row.run, "density", done ? number_of(summary, "density") : NAN);
     for (int k = 0; k < s->count; k++) json_add_string(values, s->axes[k].key, s->trials[i].values[k]);
     json_add(row.run, "values", values);
@@ -321,10 +321,17 @@ static struct row row_make(const struct sweep *s, const struct jobs *jobs, int i
 struct json *sweep_results_new(const struct sweep *s, const struct jobs *jobs) {
     CHECK(jobs->count == s->trial_count, "sweep: %d jobs, %d trials", jobs->count, s->trial_count);
     struct row *rows = mem_new((size_t)jobs->count + 1, sizeof *rows);
-    for (int i = 0; i < jobs->count; i++) rows[i] = row_make(s, jobs, i);
+    bool errors = false, losses = false;
+    for (int i = 0; i < jobs->count; i++) {
+        rows[i] = row_make(s, jobs, i);
+        errors |= !isnan(number_of(rows[i].run, "validation_error"));
+        losses |= !isnan(number_of(rows[i].run, "validation_loss"));
+    }
+    const char *key = errors || !losses ? "validation_error" : "validation_loss";
+    for (int i = 0; i < jobs->count; i++) rows[i].value = number_of(rows[i].run, key);
     qsort(rows, (size_t)jobs->count, sizeof *rows, row_order);
     struct json *results = json_object_new(), *runs = json_array_new();
-    json_add_string(results, "sorted_by", "validation_error");
+    json_add_string(results, "sorted_by", key);
     for (int i = 0; i < jobs->count; i++) json_add(runs, NULL, rows[i].run);
     json_add(results, "runs", runs);
     mem_free(rows);
@@ -339,9 +346,10 @@ static void csv_text(FILE *f, const char *text) {
 }
 
 static int csv_write(void *context, void *stream, struct err *e) {
-    const struct json *runs = context;
+    const struct json *results = context, *runs = json_find(results, "runs");
+    const char *const keys[] = {json_string(json_find(results, "sorted_by")), "density"};
     FILE *f = stream;
-    fputs("name,status,validation_error,density", f);
+    fprintf(f, "name,status,%s,density", keys[0]);
     for (int i = 0; i < json_count(runs); i++) {
         const struct json *run = json_item(runs, i), *values = json_find(run, "values");
         for (int k = 0; k < json_count(values) && i == 0; k++)
@@ -349,7 +357,6 @@ static int csv_write(void *context, void *stream, struct err *e) {
         fputc('\n', f);
         csv_text(f, json_string(json_find(run, "name")));
         fprintf(f, ",%s", json_string(json_find(run, "status")));
-        static const char *const keys[] = {"validation_error", "density"};
         for (int k = 0; k < 2; k++) {
             double number = number_of(run, keys[k]);
             fprintf(f, isnan(number) ? "," : ",%.9g", number);
@@ -369,17 +376,19 @@ int sweep_save(const struct json *results, const char *folder, struct err *e) {
     int result = file_write_text(path, text, e);
     mem_free(text);
     if (result != 0 || file_join(path, sizeof path, folder, "sweep.csv", e) != 0) return -1;
-    return file_write_atomic(path, csv_write, (void *)json_find(results, "runs"), e);
+    return file_write_atomic(path, csv_write, (void *)results, e);
 }
 
 void sweep_print(const struct json *results) {
     const struct json *runs = json_find(results, "runs");
-    printf("validation %%    density  status    run\n");
+    const char *key = json_string(json_find(results, "sorted_by"));
+    bool errors = strcmp(key, "validation_error") == 0;
+    printf("%s    density  status    run\n", errors ? "validation %" : "valid. loss ");
     for (int i = 0; i < json_count(runs); i++) {
         const struct json *run = json_item(runs, i);
-        double error = number_of(run, "validation_error"), density = number_of(run, "density");
+        double value = number_of(run, key), density = number_of(run, "density");
         char text[2][24] = {"-", "-"};
-        if (!isnan(error)) snprintf(text[0], sizeof text[0], "%.2f", error);
+        if (!isnan(value)) snprintf(text[0], sizeof text[0], "%.*f", errors ? 2 : 4, value);
         if (!isnan(density)) snprintf(text[1], sizeof text[1], "%.4g", density);
         printf("%12s %10s  %-8s  %s\n", text[0], text[1], json_string(json_find(run, "status")),
                json_string(json_find(run, "name")));

@@ -44,8 +44,9 @@ void sweep_free(struct sweep *s);
 // validation samples.
 int sweep_jobs(struct jobs *jobs, const struct sweep *s, const char *config, const char *out, struct err *e);
 
-// {"sorted_by": "validation_error", "runs": [{name, folder, status, validation_error, density, values}, ...]}, best
-// first; then those that diverged, then those that are not done. json_free it.
+// {"sorted_by": "validation_error", "runs": [{name, folder, status, validation_error, validation_loss, density, values},
+// ...]}, best first (by validation_loss where no run has an error); then those that diverged, then those that are not done.
+// json_free it.
 struct json *sweep_results_new(const struct sweep *s, const struct jobs *jobs);
 
 // FOLDER/sweep.json and FOLDER/sweep.csv.

@@ -164,11 +164,15 @@ static enum train_status epoch_steps(struct loop *l) {
         uint64_t seen = r->training.count;
         double loss = run_step(r);
         l->seconds += log_seconds() - start;
-        l->samples += (double)(r->training.count - seen);
+        l->samples += (double)(r->training.count - seen) / (double)dataset_targets(&r->data);
         if (!isfinite(loss)) return TRAIN_DIVERGED;
         progress(l, start_density);
     }
     return TRAIN_FINISHED;
+}
+
+static void perplexity_add(struct json *object, const char *key, const struct run *r, struct score s) {
+    if (r->loss.metric[METRIC_PERPLEXITY]) json_add_number(object, key, score_perplexity(&r->loss, s));
 }
 
 static struct json *metrics_new(struct loop *l) {
@@ -180,6 +184,8 @@ static struct json *metrics_new(struct loop *l) {
     json_add_number(line, "train_error", score_error(l->training));
     json_add_number(line, "validation_loss", score_loss(l->validation));
     json_add_number(line, "validation_error", score_error(l->validation));
+    perplexity_add(line, "train_perplexity", r, l->training);
+    perplexity_add(line, "validation_perplexity", r, l->validation);
     json_add_number(line, "density", density(r->params));
     for (int i = 0; i < r->params->count; i++) {
         const struct param *p = &r->params->list[i];
@@ -195,12 +201,13 @@ static struct json *metrics_new(struct loop *l) {
 // The line that stays when the bar has moved on, and a warning when a layer has died.
 static void epoch_say(struct loop *l) {
     const struct run *r = l->run;
-    char validation[48] = "";
-    if (l->validation.count)
-        snprintf(validation, sizeof validation, "  validation %.2f %%", score_error(l->validation));
-    log_line(&l->log, "epoch %d/%d  loss %.4f  train %.2f %%%s  density %.4f  %.0f samples/s", (int)r->epoch,
-             (int)r->config.train.epochs, score_loss(l->training), score_error(l->training), validation,
-             density(r->params), speed(l));
+    char train_error[48] = "", validation[SCORE_TEXT] = "";
+    if (l->training.judged)
+        snprintf(train_error, sizeof train_error, "  train %.2f %%", score_error(l->training));
+    if (l->validation.count) score_text(validation, &r->loss, l->validation, "");
+    log_line(&l->log, "epoch %d/%d  loss %.4f%s%s%s  density %.4f  %.0f samples/s", (int)r->epoch,
+             (int)r->config.train.epochs, score_loss(l->training), train_error,
+             *validation ? "  validation " : "", validation, density(r->params), speed(l));
     for (int i = 0; i < r->params->count && !l->dead_said; i++) {
         const struct param *p = &r->params->list[i];
         if (!param_is_weight(p) || param_nonzero(p) > 0) continue;
@@ -257,7 +264,10 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
     json_add_number(s, "epochs", (double)r->epoch);
     json_add_number(s, "test_error", score_error(test));
     json_add_number(s, "test_loss", score_loss(test));
+    perplexity_add(s, "test_perplexity", r, test);
     json_add_number(s, "validation_error", score_error(l->validation));
+    json_add_number(s, "validation_loss", score_loss(l->validation));
+    perplexity_add(s, "validation_perplexity", r, l->validation);
     json_add_number(s, "train_loss", score_loss(l->training));
     json_add_number(s, "train_error", score_error(l->training));
     json_add_number(s, "parameters", (double)params_trained(r->params));

@@ -17,15 +17,8 @@ static const struct question questions[VERDICTS] = {
     {"one-shot pruning to 2 %", "pruned_error_0.02", 0.0201, 1},
 };
 
-static const struct column *column_find(const char *key) {
-    const struct column *c = results_columns;
-    while (c->key && strcmp(c->key, key) != 0) c++;
-    CHECK(c->key, "verdict: no column %s", key);
-    return c;
-}
-
 static void verdict_make(char text[VERDICT_TEXT], const struct question *q, const struct results *r) {
-    const struct column *decides = column_find(q->key), *density = column_find("density");
+    const struct column *decides = results_column(r, q->key), *density = results_column(r, "density");
     const struct variant *best = NULL, *next = NULL;
     struct estimate first = {0}, second = {0};
     for (int i = 0; i < r->count; i++) {
@@ -50,8 +43,11 @@ static void verdict_make(char text[VERDICT_TEXT], const struct question *q, cons
         snprintf(distance, sizeof distance, "%.1f standard errors", (second.mean - first.mean) / error);
     else
         snprintf(distance, sizeof distance, "by a distance that one run each can't measure,");
-    snprintf(text, VERDICT_TEXT, "%s: %s wins with %.2f ± %.2f %%, %s before %s (%.2f ± %.2f %%)", q->title,
-             best->name, first.mean, first.error, distance, next->name, second.mean, second.error);
+    const char *unit = results_have_errors(r) ? " %" : "";
+    int digits = decides->digits;
+    snprintf(text, VERDICT_TEXT, "%s: %s wins with %.*f ± %.*f%s, %s before %s (%.*f ± %.*f%s)", q->title,
+             best->name, digits, first.mean, digits, first.error, unit, distance, next->name, digits,
+             second.mean, digits, second.error, unit);
 }
 
 void verdicts_make(char text[VERDICTS][VERDICT_TEXT], const struct results *r) {

@@ -18,7 +18,7 @@ static void split_make(struct split *split, int count, uint8_t *pixels, uint8_t 
         }
         labels[i] = (uint8_t)(i % CLASSES);
     }
-    *split = (struct split){count, pixels, labels};
+    *split = (struct split){.count = count, .pixels = pixels, .labels = labels};
 }
 
 static int data_make(void **state) {
@@ -269,6 +269,108 @@ static void samples_and_labels_belong_together(void **state) {
     batches_close(&b);
 }
 
+// --- texts and numbers -------------------------------------------------------------------------------------
+
+// Windows of 4 tokens over one text, 2 apart; the labels are the text shifted by one.
+static void windows_overlap(void **state) {
+    (void)state;
+    enum { LENGTH = 4, STEP = 2, WINDOWS = 6 };
+    static uint8_t text[] = {0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 200};
+    struct dataset d = {.kind = DATA_TOKENS, .sample = {1, {LENGTH}}, .classes = 201, .targets = LENGTH};
+    d.train = (struct split){
+        .count = WINDOWS, .pixels = text, .labels = text + 1, .stride = STEP, .label_stride = STEP};
+    d.test = d.train;
+    struct batches b;
+    struct err e = {""};
+    assert_int_equal(batches_open(&b, &d, 2, true, 3, "data", &e), 0);
+    assert_true(b.mean == 0 && b.std == 1); // tokens are names, not amounts
+    assert_int_equal(b.count[PART_VALIDATION], 2);
+    for (enum part part = PART_TRAIN; part < PARTS; part++)
+        for (size_t i = 0; i < b.count[part]; i++) {
+            real x[LENGTH + 1] = {[LENGTH] = 123};
+            uint8_t labels[LENGTH + 1] = {[LENGTH] = 99};
+            batches_get(x, labels, &b, part, i, 1);
+            size_t at = b.order[part][i] * STEP;
+            for (size_t j = 0; j < LENGTH; j++) {
+                assert_true(x[j] == (real)text[at + j]);
+                assert_int_equal(labels[j], text[at + j + 1]);
+            }
+            assert_true(x[LENGTH] == 123 && labels[LENGTH] == 99);
+        }
+    batches_close(&b);
+}
+
+// A set that keeps a validation split: all of train is trained on, and no number can be given.
+static void validation_of_its_own(void **state) {
+    (void)state;
+    static const struct dataset_type type = {.name = "kept", .keeps_validation = true};
+    struct dataset d = data;
+    d.type = &type;
+    d.validation = d.test;
+    d.validation.count = 20;
+    struct batches b;
+    struct err e = {""};
+    assert_int_equal(batches_open(&b, &d, -1, true, 3, "data", &e), 0);
+    assert_int_equal(b.count[PART_TRAIN], SAMPLES);
+    assert_int_equal(b.count[PART_VALIDATION], 20);
+    for (uint32_t i = 0; i < 20; i++) {
+        size_t sample;
+        assert_ptr_equal(batches_find(&sample, &b, PART_VALIDATION, i), &d.validation);
+        assert_int_equal(sample, i);
+    }
+    uint8_t label;
+    assert_ptr_equal(batches_sample(&label, &b, PART_VALIDATION, 7), test_pixels + 7 * PIXELS);
+    batches_close(&b);
+    for (int given = 0; given < 2; given++) {
+        assert_int_equal(batches_open(&b, &d, given, true, 3, "data", &e), -1);
+        assert_string_equal(e.text,
+                            "data.validation: 'kept' keeps a validation part of its own; leave this out");
+        batches_close(&b);
+    }
+    d.validation.count = 0; // an empty one is kept, too
+    assert_int_equal(batches_open(&b, &d, -1, true, 3, "data", &e), 0);
+    assert_int_equal(b.count[PART_VALIDATION], 0);
+    batches_close(&b);
+    d.type = NULL; // the usual number is more than there is here
+    assert_int_equal(batches_open(&b, &d, -1, true, 3, "data", &e), -1);
+    assert_string_equal(e.text, "data.validation: 5000 held out of 200 training samples leaves none");
+    batches_close(&b);
+}
+
+static void numbers_are_normalised(void **state) {
+    (void)state;
+    enum { COUNT = 5, SIZE = 3 };
+    float x[COUNT * SIZE], y[COUNT * 2];
+    for (int i = 0; i < COUNT * SIZE; i++) x[i] = 1e4f + (float)(i * i);
+    for (int i = 0; i < COUNT * 2; i++) y[i] = (float)i / 3;
+    struct dataset d = {.kind = DATA_NUMBERS, .sample = {1, {SIZE}}, .target = {1, {2}}};
+    d.train = d.test = (struct split){.count = COUNT, .numbers = x, .values = y};
+    double mean = 0, variance = 0;
+    for (int i = 0; i < COUNT * SIZE; i++) mean += (double)x[i] / (COUNT * SIZE);
+    for (int i = 0; i < COUNT * SIZE; i++) variance += pow((double)x[i] - mean, 2) / (COUNT * SIZE);
+    struct batches b;
+    struct err e = {""};
+    for (int normalise = 0; normalise < 2; normalise++) {
+        assert_int_equal(batches_open(&b, &d, 1, normalise, 3, "data", &e), 0);
+        assert_near(b.mean, normalise ? mean : 0, 1e-9);
+        assert_near(b.std, normalise ? sqrt(variance) : 1, 1e-9);
+        for (size_t i = 0; i < 4; i++) {
+            real got[SIZE], wanted[2];
+            batches_get(got, NULL, &b, PART_TRAIN, i, 1);
+            batches_values(wanted, &b, PART_TRAIN, i, 1);
+            size_t sample = b.order[PART_TRAIN][i];
+            for (size_t j = 0; j < SIZE; j++)
+                assert_near(got[j], ((double)x[sample * SIZE + j] - b.mean) / b.std, normalise ? 1e-6 : 0);
+            assert_true(wanted[0] == (real)y[sample * 2] && wanted[1] == (real)y[sample * 2 + 1]);
+        }
+        batches_close(&b);
+    }
+    for (int i = 0; i < COUNT * SIZE; i++) x[i] = 0.1f; // no deviation to divide by
+    assert_int_equal(batches_open(&b, &d, 1, true, 3, "data", &e), 0);
+    assert_true(b.std == 1);
+    batches_close(&b);
+}
+
 static void names(void **state) {
     (void)state;
     assert_string_equal(part_name(PART_TRAIN), "train");
@@ -289,6 +391,9 @@ int main(void) {
         cmocka_unit_test(raw_pixels_are_shares),
         cmocka_unit_test(flat_images),
         cmocka_unit_test(samples_and_labels_belong_together),
+        cmocka_unit_test(windows_overlap),
+        cmocka_unit_test(validation_of_its_own),
+        cmocka_unit_test(numbers_are_normalised),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, data_make, NULL);

@@ -273,12 +273,11 @@ static void content(void **state) {
     assert_int_equal(described.train.epochs, EPOCHS);
     config_close(&described);
     const char *set;
-    struct shape sample;
-    int classes;
-    assert_int_equal(checkpoint_data(&set, &sample, &classes, &file, &e), 0);
+    struct dataset data;
+    assert_int_equal(checkpoint_data(&set, &data, &file, &e), 0);
     assert_string_equal(set, "digits");
-    assert_true(shape_equal(sample, shape_3(1, 28, 28)));
-    assert_int_equal(classes, 10);
+    assert_true(data.kind == DATA_IMAGES && shape_equal(data.sample, shape_3(1, 28, 28)));
+    assert_true(data.classes == 10 && data.targets == 1 && data.checksum == 0);
     safetensors_close(&file);
     run_close(&r);
 }
@@ -629,25 +628,32 @@ static void saved_runs_that_are_not(void **state) {
         {PLAIN, META, "config", "{}", 0, 0, "name: '' can't be a folder's name"},
         {PLAIN, META, "dataset", NULL, 0, 0, "__metadata__: dataset or sample missing"},
         {PLAIN, META, "sample", NULL, 0, 0, "__metadata__: dataset or sample missing"},
-        {PLAIN, META, "sample", "(1, 28)", 0, 0, "__metadata__.sample: '(1, 28)' is not a sample's shape"},
+        {PLAIN, META, "sample", "()", 0, 0, "__metadata__.sample: '()' is not a sample's shape"},
+        {PLAIN, META, "sample", "(1, 1, 28, 28)", 0, 0,
+         "__metadata__.sample: '(1, 1, 28, 28)' is not a sample's shape"},
+        {PLAIN, META, "kind", "image", 0, 0, "__metadata__.kind: 'image' is not a kind of data"},
+        {PLAIN, META, "targets", "0", 0, 0,
+         "__metadata__.targets: wanted a whole number in 1 .. 1.04858e+06, found '0'"},
+        {PLAIN, META, "targets", "2", 0, 0,
+         "model: ends with (10), the data set wants (2, 10): classes for each position"},
+        {PLAIN, META, "classes", "0", 0, 0, "__metadata__.target: '' is not a target's shape"},
         {PLAIN, META, "sample", "(1, 28, 28) ", 0, 0,
          "__metadata__.sample: '(1, 28, 28) ' is not a sample's shape"},
         {PLAIN, META, "sample", "(1, 28, 28", 0, 0,
          "__metadata__.sample: '(1, 28, 28' is not a sample's shape"},
         {PLAIN, META, "sample", "(0, 28, 28)", 0, 0,
          "__metadata__.sample: '(0, 28, 28)' is not a sample's shape"},
-        {PLAIN, META, "sample", "(1, 28, 4097)", 0, 0,
-         "__metadata__.sample: '(1, 28, 4097)' is not a sample's shape"},
         {PLAIN, META, "sample", "(4096, 4096, 4096)", 0, 0,
-         "model.0.flatten: 68719476736 numbers per sample"},
+         "__metadata__.sample: '(4096, 4096, 4096)' is not a sample's shape"},
+        {PLAIN, META, "sample", "(1, 999999999, 999999999)", 0, 0,
+         "__metadata__.sample: '(1, 999999999, 999999999)' is not a sample's shape"},
         {PLAIN, META, "sample", "(1, 28, 27)", 0, 0,
          "linear1.weight.counter: of another type or shape than this config's"},
-        {PLAIN, META, "classes", "1", 0, 0,
-         "__metadata__.classes: wanted a whole number in 2 .. 256, found '1'"},
+        {PLAIN, META, "classes", "1", 0, 0, "__metadata__.classes: wanted 2 or more, or 0 for none, found 1"},
         {PLAIN, META, "classes", "257", 0, 0,
-         "__metadata__.classes: wanted a whole number in 2 .. 256, found '257'"},
+         "__metadata__.classes: wanted a whole number in 0 .. 256, found '257'"},
         {PLAIN, META, "classes", "9.5", 0, 0,
-         "__metadata__.classes: wanted a whole number in 2 .. 256, found '9.5'"},
+         "__metadata__.classes: wanted a whole number in 0 .. 256, found '9.5'"},
         {PLAIN, META, "classes", "11", 0, 0, "model: ends with (10), the data set has 11 classes"},
     };
     char good_path[PATH], path[PATH];

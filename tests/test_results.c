@@ -113,17 +113,44 @@ static void csv(void **state) {
         "variant,seed,test_error,validation_error,weights,nonzero,density,density_0p1,density_1,"
         "norm_top_1,norm_top_5,gini,hoyer,kurtosis,pruned_error_0.5,pruned_error_0.2,pruned_error_0.1,"
         "pruned_error_0.05,pruned_error_0.02,pruned_error_0.01,pruned_error_0.005,"
-        "steps_to_5,steps_to_3,steps_to_2,entropy_bytes,state_bytes,step_seconds\n"
-        "square,0,1.5,1,2,3,0.333333333,5,6,7,8,9,10,11,1.5,3,6,12.5,25,50,90,19,20,1200,12345.25,23,24\n"
+        "steps_to_5,steps_to_3,steps_to_2,entropy_bytes,state_bytes,test_loss,validation_loss,"
+        "pruned_loss_0.5,pruned_loss_0.2,pruned_loss_0.1,pruned_loss_0.05,pruned_loss_0.02,pruned_loss_0.01,"
+        "pruned_loss_0.005,step_seconds\n"
+        "square,0,1.5,1,2,3,0.333333333,5,6,7,8,9,10,11,1.5,3,6,12.5,25,50,90,19,20,1200,12345.25,23,"
+        "24,25,26,27,28,29,30,31,32,33\n"
         "square,9007199254740991,2.5,11,12,13,0.333333333,15,16,17,18,19,20,21,1.5,3,6,12.5,25,50,90,"
-        "29,30,,12345.25,33,34\n"
+        "29,30,,12345.25,33,34,35,36,37,38,39,40,41,42,43\n"
         "\"a \"\"b\"\", größer\",2,3.5,21,22,23,0.333333333,25,26,27,28,29,30,31,1.5,3,6,12.5,25,50,90,"
-        "39,40,,12345.25,43,44\n");
+        "39,40,,12345.25,43,44,45,46,47,48,49,50,51,52,53\n");
     mem_free(text);
     assert_int_equal(results_save(&u.results, path, &e), -1); // a file, not a folder
     char message[PATH * 2];
     snprintf(message, sizeof message, "%s: not a folder", path);
     assert_string_equal(e.text, message);
+}
+
+// Where no run has an error its loss stands for it; one run that has errors is enough for them.
+static void losses(void **state) {
+    (void)state;
+    struct made_up u;
+    make_up(&u);
+    assert_true(results_have_errors(&u.results));
+    assert_string_equal(results_column(&u.results, "pruned_error_0.1")->key, "pruned_error_0.1");
+    for (int i = 0; i < 3; i++) u.runs[i].measures.test_error = NAN;
+    assert_false(results_have_errors(&u.results));
+    assert_string_equal(results_column(&u.results, "test_error")->key, "test_loss");
+    assert_string_equal(results_column(&u.results, "validation_error")->key, "validation_loss");
+    assert_string_equal(results_column(&u.results, "density")->key, "density");
+    const struct column *first = results_column(&u.results, "pruned_error_0.5");
+    for (int i = 0; i < MEASURES_CUTS; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "pruned_loss_%g", measures_cut[i]);
+        assert_string_equal(first[i].key, key);
+        assert_int_equal(first[i].offset,
+                         offsetof(struct measures, pruned_loss) + (size_t)i * sizeof(double));
+    }
+    u.runs[2].measures.test_error = 3;
+    assert_true(results_have_errors(&u.results));
 }
 
 static void json(void **state) {
@@ -348,8 +375,8 @@ static void refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(columns), cmocka_unit_test(estimates), IN_FOLDER(csv),      IN_FOLDER(json),
-        IN_FOLDER(table),          IN_FOLDER(put_together),     IN_FOLDER(refusals),
+        cmocka_unit_test(columns), cmocka_unit_test(losses), cmocka_unit_test(estimates), IN_FOLDER(csv),
+        IN_FOLDER(json),           IN_FOLDER(table),         IN_FOLDER(put_together),     IN_FOLDER(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
