@@ -32,6 +32,7 @@ struct dataset {
     int targets;         // labels per sample, 1 unless every position has one; 0 stands for 1
     struct shape target; // of a sample's numbers where there are no classes
     struct split train, validation, test; // validation: of sets that keep one, else empty
+    uint8_t alphabet[256];                // [classes] of tokens: the byte that each stands for
     uint32_t checksum;                    // of what statistics of the numbers do not tell apart; 0: none
 };
 

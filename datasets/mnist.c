@@ -5,13 +5,12 @@
 // IEEE 86(11), 1998. Departures: none. Any other set of ten classes in the same four files is read as well,
 // whatever its size: Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), or digits padded to 32x32.
 #include <stdio.h>
-#include <string.h>
 
-#include "datasets/dataset.h"
 #include "datasets/io/idx.h"
+#include "datasets/source.h"
 #include "src/file.h"
 
-enum { CLASSES = 10, PATH_LENGTH = 4096, FILE_LIMIT = 1 << 30 };
+enum { CLASSES = 10, FILE_LIMIT = 1 << 30 };
 
 struct config {
     int64_t limit;
@@ -32,44 +31,26 @@ static const char get_command[] = "datasets/get mnist";
 // --- where the files are -----------------------------------------------------------------------------------
 
 // FOLDER/NAME or FOLDER/NAME.gz into path, whichever is there; false when neither is.
-static bool file_find(char path[PATH_LENGTH], const char *folder, const char *name) {
+static bool file_find(char path[SOURCE_PATH], const char *folder, const char *name) {
     static const char *const endings[] = {"", ".gz"};
     for (int i = 0; i < 2; i++) {
-        int length = snprintf(path, PATH_LENGTH, "%s/%s%s", folder, name, endings[i]);
-        if (length < PATH_LENGTH && file_exists(path)) return true;
+        int length = snprintf(path, SOURCE_PATH, "%s/%s%s", folder, name, endings[i]);
+        if (length < SOURCE_PATH && file_exists(path)) return true;
     }
     return false;
 }
 
+// All four files come from one folder, so that two sets of the same file names never mix: the first that has any of them. A
+// set with a file too few is broken, not missing.
 static bool folder_has_some(const char *folder) {
-    char path[PATH_LENGTH];
+    char path[SOURCE_PATH];
     return file_find(path, folder, train_files.images) || file_find(path, folder, train_files.labels) ||
            file_find(path, folder, test_files.images) || file_find(path, folder, test_files.labels);
 }
 
-// The one folder that all four files come from, so that two sets of the same file names never mix: the first
-// that has any of them. A set with a file too few is broken, not missing.
-static int home_find(char home[PATH_LENGTH], struct data_source *source, struct err *e) {
-    static const char *const endings[] = {"/mnist", ""};
-    char searched[384] = "";
-    for (int i = 0; i < DATA_FOLDERS; i++) {
-        const char *folder = source->folder[i];
-        if (!folder) continue;
-        for (int j = 0; j < 2; j++) {
-            int length = snprintf(home, PATH_LENGTH, "%s%s", folder, endings[j]);
-            if (length < PATH_LENGTH && folder_has_some(home)) return 0;
-        }
-        size_t used = strlen(searched);
-        snprintf(searched + used, sizeof searched - used, "%s%.120s", used ? ", " : "", folder);
-    }
-    source->missing = true;
-    return err_set(e, "mnist: %s not found in %s (get it: %s)", train_files.images,
-                   *searched ? searched : "any folder: none is given", get_command);
-}
-
 // --- reading -----------------------------------------------------------------------------------------------
 
-static uint8_t *array_read_new(char path[PATH_LENGTH], struct shape *shape, const char *home,
+static uint8_t *array_read_new(char path[SOURCE_PATH], struct shape *shape, const char *home,
                                const char *name, int rank, struct err *e) {
     if (file_find(path, home, name)) return idx_read_new(shape, path, rank, FILE_LIMIT, e);
     err_set(e, "mnist: %s not found in %.200s, though other files of the set are (get it: %s)", name, home,
@@ -80,7 +61,7 @@ static uint8_t *array_read_new(char path[PATH_LENGTH], struct shape *shape, cons
 // Images (count, height, width) and labels (count); *image gets the shape of one.
 static int split_read(struct split *s, struct shape *image, const char *home, const struct file_pair *files,
                       struct err *e) {
-    char path[PATH_LENGTH];
+    char path[SOURCE_PATH];
     struct shape images, labels;
     s->pixels = array_read_new(path, &images, home, files->images, 3, e);
     if (!s->pixels) return -1;
@@ -98,10 +79,12 @@ static int split_read(struct split *s, struct shape *image, const char *home, co
 
 static int mnist_open(struct dataset *d, const void *config, struct data_source *source, struct err *e) {
     const struct config *c = config;
-    char home[PATH_LENGTH];
+    char home[SOURCE_PATH];
     struct shape test_sample;
     d->classes = CLASSES;
-    if (home_find(home, source, e) != 0) return -1;
+    static const char *const places[] = {"mnist", "", NULL};
+    if (source_find(home, source, places, folder_has_some, "mnist", train_files.images, get_command, e) != 0)
+        return -1;
     if (split_read(&d->train, &d->sample, home, &train_files, e) != 0) return -1;
     if (split_read(&d->test, &test_sample, home, &test_files, e) != 0) return -1;
     if (!shape_equal(d->sample, test_sample))
