@@ -2,9 +2,11 @@
 #define _POSIX_C_SOURCE 200809L
 #include "src/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,15 +50,15 @@ static void folder_sync(const char *path) {
     close(descriptor);
 }
 
-int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
-                      void *context, struct err *e) {
+static int whole_write(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                       void *context, bool sync, struct err *e) {
     char temporary[PATH_LENGTH];
     int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || length >= PATH_LENGTH) return err_set(e, "%.80s...: the path is too long", path);
     FILE *f = fopen(temporary, "wb");
     if (!f) return err_set(e, "%s: %s", temporary, strerror(errno));
     bool failed = write(context, f, e) != 0;
-    if (!failed && (fflush(f) != 0 || fsync(fileno(f)) != 0)) {
+    if (!failed && (fflush(f) != 0 || (sync && fsync(fileno(f)) != 0))) {
         err_set(e, "%s: %s", temporary, strerror(errno));
         failed = true;
     }
@@ -72,8 +74,18 @@ int file_write_atomic(const char *path, int (*write)(void *context, void *stream
         unlink(temporary);
         return -1;
     }
-    folder_sync(path);
+    if (sync) folder_sync(path);
     return 0;
+}
+
+int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                      void *context, struct err *e) {
+    return whole_write(path, write, context, true, e);
+}
+
+int file_write_unsynced(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                        void *context, struct err *e) {
+    return whole_write(path, write, context, false, e);
 }
 
 struct block {
@@ -100,6 +112,40 @@ int file_write_text(const char *path, const char *text, struct err *e) {
 
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
+}
+
+bool file_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static int name_order(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **file_names_new(int *count, const char *folder, struct err *e) {
+    DIR *entries = opendir(folder);
+    if (!entries) {
+        err_set(e, "%s: %s", folder, strerror(errno));
+        return NULL;
+    }
+    int room = 64;
+    char **names = mem_new((size_t)room, sizeof *names);
+    *count = 0;
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        if (entry->d_name[0] == '.') continue;
+        if (*count == room) {
+            char **more = mem_new((size_t)room * 2, sizeof *more);
+            memcpy(more, names, (size_t)room * sizeof *names);
+            mem_free(names);
+            names = more;
+            room *= 2;
+        }
+        names[(*count)++] = mem_string_new(entry->d_name);
+    }
+    closedir(entries);
+    qsort(names, (size_t)*count, sizeof *names, name_order);
+    return names;
 }
 
 uint64_t file_bytes(const char *path) {

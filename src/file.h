@@ -14,11 +14,21 @@ unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struc
 int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
                       void *context, struct err *e);
 
+// The same without the sync, which takes its time: for many files in a folder that gets its name when all are there.
+int file_write_unsynced(const char *path, int (*write)(void *context, void *stream, struct err *e),
+                        void *context, struct err *e);
+
 // The common case: one block of bytes, or one string.
 int file_write_bytes(const char *path, const void *bytes, size_t size, struct err *e);
 int file_write_text(const char *path, const char *text, struct err *e);
 
 bool file_exists(const char *path);
+
+bool file_is_folder(const char *path);
+
+// The names in the folder but those that begin with a dot, in the order of their bytes; NULL on failure. mem_free each and
+// the list.
+char **file_names_new(int *count, const char *folder, struct err *e);
 
 // The file's size, or 0 when there is none.
 uint64_t file_bytes(const char *path);

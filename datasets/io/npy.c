@@ -14,14 +14,17 @@ static const char magic[] = "\x93NUMPY";
 static const struct {
     const char *descr;
     size_t bytes;
-} types[] = {[NPY_U8] = {"|u1", 1}, [NPY_F32] = {"<f4", 4}};
+} types[NPY_TYPES] = {[NPY_U8] = {"|u1", 1},  [NPY_F32] = {"<f4", 4}, [NPY_F64] = {"<f8", 8},
+                      [NPY_I8] = {"|i1", 1},  [NPY_I16] = {"<i2", 2}, [NPY_I32] = {"<i4", 4},
+                      [NPY_I64] = {"<i8", 8}, [NPY_U16] = {"<u2", 2}, [NPY_U32] = {"<u4", 4}};
 
-enum { TYPES = sizeof types / sizeof *types };
+enum { USUAL = 1 << NPY_U8 | 1 << NPY_F32 };
 
 // --- the header's dict -------------------------------------------------------------------------------------
 
 struct reader {
     const char *at, *end;
+    unsigned types; // that are wanted
 };
 
 static void blanks_skip(struct reader *r) {
@@ -61,9 +64,18 @@ static bool letters_read(char word[WORD], struct reader *r) {
 static int type_read(struct npy *a, struct reader *r, struct err *e) {
     char word[WORD];
     if (!string_read(word, r)) return err_set(e, "'descr' of the header is not one word");
-    for (int i = 0; i < TYPES; i++)
-        if (strcmp(word, types[i].descr) == 0) return a->type = (enum npy_type)i, 0;
-    return err_set(e, "elements are '%s', wanted '<f4' (float32) or '|u1' (uint8)", word);
+    for (int i = 0; i < NPY_TYPES; i++)
+        if (r->types >> i & 1 && strcmp(word, types[i].descr) == 0) return a->type = (enum npy_type)i, 0;
+    if (r->types == USUAL)
+        return err_set(e, "elements are '%s', wanted '<f4' (float32) or '|u1' (uint8)", word);
+    err_set(e, "elements are '%s', wanted", word);
+    for (int i = 0, first = 1; i < NPY_TYPES; i++) {
+        size_t used = strlen(e->text);
+        if (r->types >> i & 1)
+            snprintf(e->text + used, sizeof e->text - used, "%s '%s'", first ? "" : ",", types[i].descr),
+                first = 0;
+    }
+    return -1;
 }
 
 static int order_read(struct reader *r, struct err *e) {
@@ -131,7 +143,8 @@ static int dict_read(struct npy *a, struct reader *r, struct err *e) {
 // --- the file ----------------------------------------------------------------------------------------------
 
 // *begin gets the offset of the elements.
-static int whole_check(struct npy *a, size_t *begin, const unsigned char *file, size_t size, struct err *e) {
+static int whole_check(struct npy *a, size_t *begin, const unsigned char *file, size_t size, unsigned wanted,
+                       struct err *e) {
     if (size < PREFIX) return err_set(e, "%zu bytes, too short for a .npy file", size);
     if (memcmp(file, magic, sizeof magic - 1) != 0) return err_set(e, "not a .npy file");
     if (file[6] != 1 || file[7] != 0) return err_set(e, "version %d.%d, wanted 1.0", file[6], file[7]);
@@ -140,7 +153,7 @@ static int whole_check(struct npy *a, size_t *begin, const unsigned char *file, 
         return err_set(e, "a header of %zu bytes, where %zu are left", header, size - PREFIX);
     const char *text = (const char *)file + PREFIX;
     a->size = 1;
-    if (dict_read(a, &(struct reader){text, text + header}, e) != 0) return -1;
+    if (dict_read(a, &(struct reader){text, text + header, wanted}, e) != 0) return -1;
     *begin = PREFIX + header;
     char shape[SHAPE_TEXT];
     if (!size_mul(&bytes, a->size, types[a->type].bytes)) return err_set(e, "the shape is too large");
@@ -151,25 +164,62 @@ static int whole_check(struct npy *a, size_t *begin, const unsigned char *file, 
 }
 
 int npy_read(struct npy *a, const char *path, size_t limit, struct err *e) {
+    return npy_read_types(a, path, USUAL, limit, e);
+}
+
+int npy_read_types(struct npy *a, const char *path, unsigned wanted, size_t limit, struct err *e) {
     size_t size, begin = 0;
     *a = (struct npy){0};
     unsigned char *file = file_read_new(&size, path, limit, e);
     if (!file) return -1;
-    if (whole_check(a, &begin, file, size, e) != 0) {
+    if (whole_check(a, &begin, file, size, wanted, e) != 0) {
         mem_free(file);
         return err_at(e, path);
     }
     memmove(file, file + begin, size - begin); // to where it is aligned
     if (a->type == NPY_F32)
         a->floats = (void *)file;
-    else
+    else if (a->type == NPY_U8)
         a->bytes = file;
+    else
+        a->others = file;
     return 0;
+}
+
+bool npy_is_float(enum npy_type type) {
+    return type == NPY_F32 || type == NPY_F64;
+}
+
+double npy_number(const struct npy *a, size_t i) {
+    CHECK(npy_is_float(a->type), "npy_number: of '%s'", types[a->type].descr);
+    return a->type == NPY_F32 ? (double)a->floats[i] : ((const double *)a->others)[i];
+}
+
+int64_t npy_integer(const struct npy *a, size_t i) {
+    switch (a->type) {
+    case NPY_U8:
+        return a->bytes[i];
+    case NPY_I8:
+        return ((const int8_t *)a->others)[i];
+    case NPY_I16:
+        return ((const int16_t *)a->others)[i];
+    case NPY_I32:
+        return ((const int32_t *)a->others)[i];
+    case NPY_I64:
+        return ((const int64_t *)a->others)[i];
+    case NPY_U16:
+        return ((const uint16_t *)a->others)[i];
+    case NPY_U32:
+        return ((const uint32_t *)a->others)[i];
+    default:
+        check_failed(__FILE__, __LINE__, "npy_integer: of '%s'", types[a->type].descr);
+    }
 }
 
 void npy_free(struct npy *a) {
     mem_free(a->bytes);
     mem_free(a->floats);
+    mem_free(a->others);
     *a = (struct npy){0};
 }
 

@@ -56,16 +56,31 @@ static int stream_write(void *context, void *stream, struct err *e) {
     return 0;
 }
 
+static int image_write(const struct image *image, bool sync) {
+    CHECK(image->width >= 1 && image->height >= 1 && (image->channels == 1 || image->channels == 3),
+          "png: %dx%d with %d channels", image->width, image->height, image->channels);
+    return (sync ? file_write_atomic : file_write_unsynced)(image->path, stream_write, (void *)image,
+                                                            image->error);
+}
+
 int png_write(const char *path, int width, int height, int channels, const uint8_t *pixels, struct err *e) {
-    CHECK(width >= 1 && height >= 1 && (channels == 1 || channels == 3), "png: %dx%d with %d channels", width,
-          height, channels);
-    struct image image = {path, width, height, channels, pixels, e};
-    return file_write_atomic(path, stream_write, &image, e);
+    return image_write(&(struct image){path, width, height, channels, pixels, e}, true);
+}
+
+int png_write_unsynced(const char *path, int width, int height, int channels, const uint8_t *pixels,
+                       struct err *e) {
+    return image_write(&(struct image){path, width, height, channels, pixels, e}, false);
 }
 
 // --- reading ---------------------------------------------------------------------------------------------
 
-enum { SIGNATURE = 8, WIDTH_AT = 16, HEAD = 24, CHANNELS_MAX = 4 }; // HEAD: up to the height
+enum {
+    SIGNATURE = 8,
+    WIDTH_AT = 16,
+    HEAD = 24,
+    COLOUR_TYPE_AT = 25,
+    CHANNELS_MAX = 4
+}; // HEAD: up to the height
 
 struct source {
     const char *path;
@@ -183,4 +198,18 @@ uint8_t *png_read_new(int *width, int *height, const char *path, int channels, s
     mem_free(s.pixels);
     mem_free(bytes);
     return result;
+}
+
+int png_channels(const char *path, struct err *e) {
+    struct source s = {.path = path, .error = e};
+    uint8_t *bytes = file_read_new(&s.size, path, PNG_FILE_MAX, e);
+    int channels = 0;
+    if (!bytes) return 0;
+    s.bytes = bytes;
+    if (head_read(&s) == 0 && s.size > COLOUR_TYPE_AT)
+        channels = bytes[COLOUR_TYPE_AT] & PNG_COLOR_MASK_COLOR ? 3 : 1;
+    else if (s.size >= HEAD && s.size <= COLOUR_TYPE_AT)
+        err_set(e, "%s: a broken PNG: it ends too early", path);
+    mem_free(bytes);
+    return channels;
 }
