@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "src/rng.h"
+
 #define DATASET(name) extern const struct dataset_type name##_dataset;
 #include "datasets/dataset.def"
 #undef DATASET
@@ -67,15 +69,66 @@ struct json *dataset_resolve_new(const struct json *node, const char *path, stru
     return resolved;
 }
 
+static void split_free(struct split *s) {
+    mem_free(s->pixels);
+    mem_free(s->labels);
+    mem_free(s->numbers);
+    mem_free(s->values);
+    *s = (struct split){0};
+}
+
 void dataset_close(struct dataset *d) {
-    struct split *const splits[] = {&d->train, &d->validation, &d->test};
-    for (int i = 0; i < 3; i++) {
-        mem_free(splits[i]->pixels);
-        mem_free(splits[i]->labels);
-        mem_free(splits[i]->numbers);
-        mem_free(splits[i]->values);
-        *splits[i] = (struct split){0};
+    split_free(&d->train);
+    split_free(&d->validation);
+    split_free(&d->test);
+}
+
+// The samples whose place in `chosen` is `wanted`, as arrays of their own.
+static struct split split_take(const struct dataset *d, const struct split *s, const bool *chosen,
+                               bool wanted) {
+    struct split out = {0};
+    size_t size = shape_size(d->sample), values = d->classes ? 0 : shape_size(d->target), count = 0;
+    for (int i = 0; i < s->count; i++) out.count += chosen[i] == wanted;
+    size_t room = (size_t)out.count;
+    if (s->pixels) out.pixels = mem_new(room, size);
+    if (s->labels) out.labels = mem_new(room, 1);
+    if (s->numbers) out.numbers = mem_new(room, size * sizeof *out.numbers);
+    if (s->values) out.values = mem_new(room, values * sizeof *out.values);
+    for (size_t i = 0; i < (size_t)s->count; i++) {
+        if (chosen[i] != wanted) continue;
+        if (s->pixels) memcpy(out.pixels + count * size, s->pixels + i * size, size);
+        if (s->labels) out.labels[count] = s->labels[i];
+        if (s->numbers) memcpy(out.numbers + count * size, s->numbers + i * size, size * sizeof *s->numbers);
+        if (s->values)
+            memcpy(out.values + count * values, s->values + i * values, values * sizeof *s->values);
+        count++;
     }
+    return out;
+}
+
+void dataset_hold_out(struct dataset *d, double share, uint64_t seed) {
+    CHECK(dataset_targets(d) == 1 && !d->train.stride && d->test.count == 0, "dataset_hold_out: of %s",
+          d->type->name);
+    uint32_t count = (uint32_t)d->train.count, held = (uint32_t)(share * count + 0.5);
+    uint32_t *order = mem_new(count, sizeof *order);
+    bool *chosen = mem_new(count, sizeof *chosen);
+    struct rng r = rng_stream(seed, "test split");
+    rng_shuffle(order, count, &r);
+    for (uint32_t i = 0; i < held; i++) chosen[order[i]] = true;
+    struct split all = d->train;
+    d->test = split_take(d, &all, chosen, true);
+    d->train = split_take(d, &all, chosen, false);
+    split_free(&all);
+    mem_free(order);
+    mem_free(chosen);
+}
+
+struct json *dataset_named_new(const struct json **node, const char *text, struct err *e) {
+    struct json *root = *text == '{' ? json_parse_new(text, strlen(text), e) : json_object_new();
+    if (!root) return NULL;
+    if (*text != '{') json_add_string(root, "set", text);
+    *node = *text == '{' ? root : json_find(root, "set");
+    return root;
 }
 
 size_t dataset_targets(const struct dataset *d) {

@@ -71,6 +71,13 @@ struct json *dataset_resolve_new(const struct json *node, const char *path, stru
 
 void dataset_close(struct dataset *d);
 
+// For `open`: moves a share of the training samples, chosen by the seed, to the test split; the others stay in their order,
+// and so do these. Samples must lie one after the other, with one label each or none.
+void dataset_hold_out(struct dataset *d, double share, uint64_t seed);
+
+// The data set's name, or {"name": {options}}, as a node of an object that is to be freed; NULL on failure.
+struct json *dataset_named_new(const struct json **node, const char *text, struct err *e);
+
 // Labels per sample.
 size_t dataset_targets(const struct dataset *d);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "datasets/image.h"
 #include "datasets/io/png.h"
 
 enum { ARRAY_LIMIT = 1 << 30 };
@@ -47,7 +48,7 @@ static int png_open(struct samples *s, const char *path, struct shape wanted, st
     }
     size_t area = (size_t)wide * (size_t)high, planes = (size_t)channels;
     s->picture = mem_new(area, planes);
-    for (size_t i = 0; i < area * planes; i++) s->picture[i % planes * area + i / planes] = pixels[i];
+    image_planes(s->picture, pixels, area, planes);
     mem_free(pixels);
     s->bytes = s->picture;
     s->count = 1;
@@ -73,23 +74,14 @@ static int npy_open(struct samples *s, const char *path, struct shape wanted, st
     return 0;
 }
 
-// The data set's name, or {"name": {options}}, as a node of an object that is to be freed; NULL on failure.
-static struct json *node_new(const struct json **node, const char *input, struct err *e) {
-    struct json *root = *input == '{' ? json_parse_new(input, strlen(input), e) : json_object_new();
-    if (!root) return err_at(e, "--input"), NULL;
-    if (*input != '{') json_add_string(root, "set", input);
-    *node = *input == '{' ? root : json_find(root, "set");
-    return root;
-}
-
 static int data_open(struct samples *s, const char *input, struct shape wanted, struct data_source *source,
                      struct err *e) {
     char found[SHAPE_TEXT], text[SHAPE_TEXT];
     if (*input != '{' && strpbrk(input, "./"))
         return err_set(e, "--input: '%.300s' is no .png, no .npy and no data set", input);
     const struct json *node;
-    struct json *root = node_new(&node, input, e);
-    if (!root) return -1;
+    struct json *root = dataset_named_new(&node, input, e);
+    if (!root) return err_at(e, "--input");
     int result = dataset_open(&s->data, node, "--input", source, e);
     json_free(root);
     if (result != 0) return -1;
