@@ -99,6 +99,7 @@ static void list_config(struct out *o, const char *topic) {
     topic_begin(o, topic, "the keys of a config file");
     entry_print(o, topic, "config", "the whole file", config_fields);
     entry_print(o, topic, "data", "section", config_data_fields);
+    entry_print(o, topic, "data.augment", "section", augment_fields);
     entry_print(o, topic, "train", "section", config_train_fields);
     entry_print(o, topic, "optim", "section", optim_fields);
     entry_print(o, topic, "optim.sparsity", "section", sparsity_fields);

@@ -91,6 +91,7 @@ int batches_open(struct batches *b, const struct dataset *data, int64_t validati
     }
     if (held) memcpy(b->order[PART_VALIDATION], b->sorted + b->count[PART_TRAIN], held * sizeof *b->sorted);
     b->shuffle = rng_stream(seed, "shuffle");
+    b->moves = rng_stream(seed, "augment");
     batches_epoch(b, 0);
     return 0;
 }
@@ -101,8 +102,13 @@ void batches_close(struct batches *b) {
     memset(b, 0, sizeof *b);
 }
 
+void batches_augment(struct batches *b, const struct augment *augment) {
+    b->augment = *augment;
+}
+
 void batches_epoch(struct batches *b, int64_t epoch) {
     struct rng row = rng_row(b->shuffle, (uint64_t)epoch);
+    b->epoch = epoch;
     uint32_t *order = b->order[PART_TRAIN];
     rng_shuffle(order, b->count[PART_TRAIN], &row);
     for (uint32_t i = 0; i < b->count[PART_TRAIN]; i++) order[i] = b->sorted[order[i]];
@@ -123,20 +129,38 @@ const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part
     return dataset_pixels(b->data, split, sample);
 }
 
-void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
-                 size_t count) {
-    CHECK(first + count <= b->count[part], "batches_get: %zu + %zu of %u", first, count, b->count[part]);
-    size_t size = b->sample_size, targets = dataset_targets(b->data), sample;
-    for (size_t i = 0; i < count; i++, x += size) {
+// A sample as the numbers a model gets.
+static void sample_copy(real *x, const struct batches *b, const struct split *split, size_t sample) {
+    const uint8_t *pixels = dataset_pixels(b->data, split, sample);
+    const float *numbers = dataset_numbers(b->data, split, sample);
+    if (pixels)
+        for (size_t j = 0; j < b->sample_size; j++) x[j] = b->level[pixels[j]];
+    else
+        for (size_t j = 0; j < b->sample_size; j++) x[j] = (real)(((double)numbers[j] - b->mean) / b->std);
+}
+
+static void samples_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
+                        size_t count, bool moved) {
+    CHECK(first + count <= b->count[part], "batches: %zu + %zu of %u", first, count, b->count[part]);
+    size_t targets = dataset_targets(b->data), sample;
+    for (size_t i = 0; i < count; i++, x += b->sample_size) {
         const struct split *split = batches_find(&sample, b, part, first + i);
-        const uint8_t *pixels = dataset_pixels(b->data, split, sample);
-        const float *numbers = dataset_numbers(b->data, split, sample);
-        if (pixels)
-            for (size_t j = 0; j < size; j++) x[j] = b->level[pixels[j]];
+        if (moved)
+            augment_copy(x, &b->augment, dataset_pixels(b->data, split, sample), b->data->sample, b->level,
+                         rng_row(b->moves, (uint64_t)b->epoch << 32 | sample));
         else
-            for (size_t j = 0; j < size; j++) x[j] = (real)(((double)numbers[j] - b->mean) / b->std);
+            sample_copy(x, b, split, sample);
         if (b->data->classes) memcpy(labels + i * targets, dataset_labels(b->data, split, sample), targets);
     }
+}
+
+void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
+                 size_t count) {
+    samples_get(x, labels, b, part, first, count, false);
+}
+
+void batches_draw(real *x, uint8_t *labels, const struct batches *b, size_t first, size_t count) {
+    samples_get(x, labels, b, PART_TRAIN, first, count, augment_acts(&b->augment));
 }
 
 void batches_values(real *values, const struct batches *b, enum part part, size_t first, size_t count) {

@@ -2,8 +2,7 @@
 #ifndef TALLY_DATASETS_BATCHES_H
 #define TALLY_DATASETS_BATCHES_H
 
-#include "datasets/dataset.h"
-#include "src/rng.h"
+#include "datasets/augment.h"
 
 enum part { PART_TRAIN, PART_VALIDATION, PART_TEST, PARTS };
 
@@ -20,6 +19,9 @@ struct batches {
     uint32_t *order[PARTS]; // sample numbers within the split
     uint32_t *sorted;       // the training samples before shuffling
     struct rng shuffle;
+    struct augment augment; // of training samples, where batches_draw gives them
+    struct rng moves;       // its stream
+    int64_t epoch;
 };
 
 // Holds out `validation` training samples, chosen by the seed; -1 stands for BATCHES_VALIDATION, or for the split that the
@@ -27,6 +29,9 @@ struct batches {
 int batches_open(struct batches *b, const struct dataset *data, int64_t validation, bool normalise,
                  uint64_t seed, const char *path, struct err *e);
 void batches_close(struct batches *b);
+
+// From here on batches_draw augments; it must suit the set (augment_check).
+void batches_augment(struct batches *b, const struct augment *augment);
 
 // Orders the training part for this epoch: a function of seed and epoch alone.
 void batches_epoch(struct batches *b, int64_t epoch);
@@ -40,6 +45,9 @@ const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part
 // Samples first .. first+count-1 of the part: x (count, sample), and where the set has classes labels (count, targets).
 void batches_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
                  size_t count);
+
+// The same of the training part, as training wants them: augmented.
+void batches_draw(real *x, uint8_t *labels, const struct batches *b, size_t first, size_t count);
 
 // What the same samples are to be answered with, where the set has no classes: (count, target).
 void batches_values(real *values, const struct batches *b, enum part part, size_t first, size_t count);

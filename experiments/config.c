@@ -39,6 +39,8 @@ const struct field config_data_fields[] = {
      "training samples held out, chosen by the seed; -1: 5000, or the part that the set keeps for it"},
     {"normalise", FIELD_BOOL, offsetof(struct config_data, normalise), 1, 0, 1, NULL,
      "pixels and numbers to mean 0 and standard deviation 1 over the training part; tokens stay as they are"},
+    {"augment", FIELD_NODE, offsetof(struct config_data, augment_node), 0, 0, 0, NULL,
+     "training images moved and mirrored at random"},
     FIELD_END};
 
 const struct field config_train_fields[] = {
@@ -66,6 +68,8 @@ static int sections_read(struct config *c, struct err *e) {
     if (!*c->name || strchr(c->name, '/') || c->name[0] == '.' || strlen(c->name) > 100)
         return err_set(e, "name: '%.60s' can't be a folder's name", c->name);
     if (fields_read(&c->data, config_data_fields, s.data, "data", e) != 0) return -1;
+    if (fields_read(&c->data.augment, augment_fields, c->data.augment_node, "data.augment", e) != 0)
+        return -1;
     if (!c->data.set) return err_set(e, "data.set: must be given, for example \"mnist\" or \"digits\"");
     if (fields_read(&c->train, config_train_fields, s.train, "train", e) != 0) return -1;
     if (c->train.shards == 0) c->train.shards = (c->train.batch + 32) / 64;

@@ -2,7 +2,7 @@
 #ifndef TALLY_EXPERIMENTS_CONFIG_H
 #define TALLY_EXPERIMENTS_CONFIG_H
 
-#include "src/json.h"
+#include "datasets/augment.h"
 
 enum { CONFIG_NAME = 104, CONFIG_WHERE = 200 };
 
@@ -12,6 +12,8 @@ struct config_data {
     const char *folder;          // where files are looked for last, seen from the working directory
     int64_t validation;          // -1: the usual number, or what the set keeps
     bool normalise;
+    const struct json *augment_node;
+    struct augment augment;
 };
 
 struct config_train {

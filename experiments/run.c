@@ -41,6 +41,8 @@ static void data_resolve_for(struct json *data, const struct config_data *d, con
     bool usual = d->validation < 0 && !(type && type->keeps_validation);
     json_add_number(data, "validation", usual ? BATCHES_VALIDATION : (double)d->validation);
     json_add_bool(data, "normalise", d->normalise);
+    // Left out where there is none, as checkpoints from before there was any have it.
+    if (augment_acts(&d->augment)) json_add(data, "augment", fields_write_new(&d->augment, augment_fields));
 }
 
 // The set the config names, else its fallback when the files are nowhere; or just the one that is wanted.
@@ -145,10 +147,13 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
     if (result == 0 && batches_open(&r->batches, &r->data, d->validation, d->normalise,
                                     (uint64_t)r->config.seed, "data", e) != 0)
         result = err_at(e, r->config.where);
+    if (result == 0 && augment_check(&d->augment, &r->data, "data.augment", e) != 0)
+        result = err_at(e, r->config.where);
     if (result != 0) {
         json_free(data);
         return -1;
     }
+    batches_augment(&r->batches, &d->augment);
     return parts_build(r, r->data.type->name, &r->data, data, e);
 }
 
@@ -192,7 +197,10 @@ static struct tensor *samples_take(struct truth *truth, const struct run *r, str
     for (int i = 0; i < data->sample.rank; i++) shape.dim[i + 1] = data->sample.dim[i];
     struct tensor *x = tape_leaf(t, shape, false);
     uint8_t *labels = data->classes ? arena_alloc(t->arena, count, dataset_targets(data)) : NULL;
-    batches_get(x->value, labels, &r->batches, part, first, count);
+    if (t->training)
+        batches_draw(x->value, labels, &r->batches, first, count);
+    else
+        batches_get(x->value, labels, &r->batches, part, first, count);
     *truth = (struct truth){.rows = count * dataset_targets(data), .labels = labels};
     if (labels) return x;
     truth->values = arena_alloc(t->arena, count, shape_size(data->target) * sizeof(real));

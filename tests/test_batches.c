@@ -371,6 +371,151 @@ static void numbers_are_normalised(void **state) {
     batches_close(&b);
 }
 
+// --- augmentation ------------------------------------------------------------------------------------------
+
+enum { HEIGHT = 6, WIDTH = 5, AREA = HEIGHT * WIDTH, IMAGES = 400 };
+
+static void images_make(struct dataset *d, uint8_t pixels[IMAGES * 2 * AREA], uint8_t labels[IMAGES]) {
+    *d = (struct dataset){.sample = {3, {2, HEIGHT, WIDTH}}, .classes = CLASSES};
+    for (int i = 0; i < IMAGES * 2 * AREA; i++) pixels[i] = (uint8_t)(1 + i % 251);
+    memset(labels, 0, IMAGES);
+    d->train = d->test = (struct split){.count = IMAGES, .pixels = pixels, .labels = labels};
+}
+
+// The pixel that a moved and mirrored image has at this place: by definition, not by rows.
+static real moved_pixel(const struct batches *b, const uint8_t *plane, int y, int x, int down, int across,
+                        bool mirrored) {
+    y -= down, x -= across;
+    if (mirrored) x = WIDTH - 1 - x;
+    return b->level[y < 0 || y >= HEIGHT || x < 0 || x >= WIDTH ? 0 : plane[y * WIDTH + x]];
+}
+
+// Whether x is the image moved by that much, both planes alike.
+static bool is_moved(const struct batches *b, const real *x, const uint8_t *pixels, int down, int across,
+                     bool mirrored) {
+    for (int plane = 0; plane < 2; plane++)
+        for (int i = 0; i < AREA; i++)
+            if (x[plane * AREA + i] !=
+                moved_pixel(b, pixels + plane * AREA, i / WIDTH, i % WIDTH, down, across, mirrored))
+                return false;
+    return true;
+}
+
+// Every sample is its image moved by at most the shift, and mirrored or not; all moves come, about equally often.
+static void samples_move(void **state) {
+    (void)state;
+    static uint8_t pixels[IMAGES * 2 * AREA], labels[IMAGES];
+    static real x[IMAGES * 2 * AREA];
+    struct dataset d;
+    struct err e = {""};
+    images_make(&d, pixels, labels);
+    for (int flip = 0; flip < 2; flip++)
+        for (int shift = 0; shift <= 2; shift++) {
+            const struct augment augment = {shift, flip};
+            int seen[2][5][5] = {0}, kinds = 0, moves = (2 * shift + 1) * (2 * shift + 1) * (1 + flip);
+            struct batches b;
+            uint8_t got[IMAGES];
+            assert_int_equal(batches_open(&b, &d, 0, true, 3, "data", &e), 0);
+            batches_augment(&b, &augment);
+            batches_epoch(&b, 1);
+            batches_draw(x, got, &b, 0, IMAGES);
+            for (int i = 0; i < IMAGES; i++) {
+                const uint8_t *image = pixels + b.order[PART_TRAIN][i] * 2 * AREA;
+                int found = 0;
+                for (int m = 0; m <= flip; m++)
+                    for (int v = -shift; v <= shift; v++)
+                        for (int h = -shift; h <= shift; h++)
+                            if (is_moved(&b, x + i * 2 * AREA, image, v, h, m))
+                                found++, seen[m][v + 2][h + 2]++;
+                assert_int_equal(found, 1);
+            }
+            for (int i = 0; i < 50; i++) {
+                int count = ((int *)seen)[i];
+                kinds += count > 0;
+                assert_true(count == 0 ||
+                            fabs(count - IMAGES / (double)moves) < 6 * sqrt(IMAGES / (double)moves));
+            }
+            assert_int_equal(kinds, moves);
+            batches_close(&b);
+        }
+}
+
+// What a sample becomes depends on seed, epoch and sample alone; other parts, and batches_get, don't move.
+static void moves_depend_on_the_sample(void **state) {
+    (void)state;
+    static uint8_t pixels[IMAGES * 2 * AREA], labels[IMAGES];
+    static real whole[IMAGES * 2 * AREA], x[IMAGES * 2 * AREA], plain[IMAGES * 2 * AREA];
+    uint8_t got[IMAGES];
+    struct dataset d;
+    struct batches b, other;
+    struct err e = {""};
+    const struct augment augment = {2, true};
+    images_make(&d, pixels, labels);
+    assert_int_equal(batches_open(&b, &d, 0, true, 3, "data", &e), 0);
+    assert_int_equal(batches_open(&other, &d, 100, true, 3, "data", &e), 0);
+    batches_augment(&b, &augment);
+    batches_augment(&other, &augment);
+    batches_epoch(&b, 4);
+    batches_draw(whole, got, &b, 0, IMAGES);
+    for (size_t first = 0; first < IMAGES; first += 7) {
+        size_t count = IMAGES - first < 7 ? IMAGES - first : 7;
+        batches_draw(x + first * 2 * AREA, got, &b, first, count);
+    }
+    assert_memory_equal(x, whole, sizeof x);
+    batches_epoch(&other, 4); // another order, with fewer samples
+    batches_draw(x, got, &other, 0, IMAGES - 100);
+    for (int i = 0; i < IMAGES - 100; i++) {
+        int k = 0;
+        while (b.order[PART_TRAIN][k] != other.order[PART_TRAIN][i]) k++;
+        assert_memory_equal(x + i * 2 * AREA, whole + k * 2 * AREA, 2 * AREA * sizeof *x);
+    }
+    batches_get(plain, got, &b, PART_TRAIN, 0, IMAGES);
+    for (int i = 0; i < IMAGES; i++)
+        assert_true(
+            is_moved(&b, plain + i * 2 * AREA, pixels + b.order[PART_TRAIN][i] * 2 * AREA, 0, 0, false));
+    batches_epoch(&b, 5); // another epoch, other moves
+    batches_draw(x, got, &b, 0, IMAGES);
+    int same = 0;
+    for (int i = 0; i < IMAGES; i++) {
+        int k = 0;
+        batches_epoch(&b, 4);
+        uint32_t sample = b.order[PART_TRAIN][i];
+        batches_epoch(&b, 5);
+        while (b.order[PART_TRAIN][k] != sample) k++;
+        same += memcmp(x + k * 2 * AREA, whole + i * 2 * AREA, 2 * AREA * sizeof *x) == 0;
+    }
+    assert_true(same < IMAGES / 10); // 1 in 50 is expected by chance
+    batches_close(&b);
+    batches_close(&other);
+}
+
+static void augmentation_that_does_not_suit(void **state) {
+    (void)state;
+    static const struct {
+        struct augment augment;
+        struct dataset data;
+        const char *message; // NULL: it suits
+    } rows[] = {
+        {{4, true}, {.sample = {3, {1, 6, 5}}}, NULL},
+        {{0, true}, {.sample = {2, {6, 5}}}, NULL},
+        {{0, false}, {.kind = DATA_TOKENS, .sample = {1, {64}}}, NULL},
+        {{5, false}, {.sample = {3, {1, 6, 5}}}, "data.augment.shift: 5 pixels leave nothing of 5x6"},
+        {{1, false}, {.sample = {1, {784}}}, "data.augment: wants images, the data set has images of (784)"},
+        {{0, true},
+         {.kind = DATA_TOKENS, .sample = {1, {64}}},
+         "data.augment: wants images, the data set has tokens of (64)"},
+        {{0, true},
+         {.kind = DATA_NUMBERS, .sample = {2, {6, 5}}},
+         "data.augment: wants images, the data set has numbers of (6, 5)"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct err e = {""};
+        int result = augment_check(&rows[i].augment, &rows[i].data, "data.augment", &e);
+        assert_int_equal(result, rows[i].message ? -1 : 0);
+        assert_string_equal(e.text, rows[i].message ? rows[i].message : "");
+    }
+}
+
 static void names(void **state) {
     (void)state;
     assert_string_equal(part_name(PART_TRAIN), "train");
@@ -394,6 +539,9 @@ int main(void) {
         cmocka_unit_test(windows_overlap),
         cmocka_unit_test(validation_of_its_own),
         cmocka_unit_test(numbers_are_normalised),
+        cmocka_unit_test(samples_move),
+        cmocka_unit_test(moves_depend_on_the_sample),
+        cmocka_unit_test(augmentation_that_does_not_suit),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, data_make, NULL);
