@@ -24,6 +24,7 @@ struct verb {
 VERB(train)
 VERB(eval)
 VERB(inspect)
+VERB(data)
 VERB(list)
 VERB(compare)
 VERB(report)

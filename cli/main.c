@@ -15,6 +15,7 @@ static const struct verb verbs[] = {
     {"export", "write a trained run in a format that others read, sparse", verb_export},
     {"infer", "run an exported model on a picture, an array or a data set", verb_infer},
     {"bench", "speed of an exported model, or of sparse layers next to dense ones", verb_bench},
+    {"data", "what a data set is; or the set as folders of PNG images", verb_data},
     {"list", "every layer, op, stage, number system, data set with its options", verb_list},
     {NULL, NULL, NULL}};
 
