@@ -365,8 +365,26 @@ static void get_refuses(void **state) {
     assert_non_null(strstr(output, "no mirror has the right train-images-idx3-ubyte.gz"));
     assert_int_equal(entries_count(into), 0);
     assert_int_equal(get_run(output, *state, "imagenet"), 2);
-    assert_string_equal(output, "datasets/get: unknown data set imagenet; known: mnist\n");
+    assert_string_equal(output,
+                        "datasets/get: unknown data set imagenet; known: mnist, cifar10, tinyshakespeare\n");
     assert_int_equal(get_run(output, *state, "--help"), 0);
+    // The other sets: nothing wrong takes the place of their files.
+    struct err e;
+    char path[TEXT];
+    snprintf(path, sizeof path, "%s/input.txt", (char *)*state);
+    assert_int_equal(file_write_text(path, "To be", &e), 0);
+    snprintf(path, sizeof path, "%s/cifar-10-binary.tar.gz", (char *)*state);
+    assert_int_equal(file_write_text(path, "no archive", &e), 0);
+    assert_int_equal(get_run(output, *state, "--mirror \"file://$PWD/$folder\" tinyshakespeare $folder/data"),
+                     1);
+    assert_non_null(strstr(output, "/input.txt: damaged, or its SHA-256 is not 86c4e6aa"));
+    assert_int_equal(get_run(output, *state, "--mirror \"file://$PWD/$folder\" cifar10 $folder/data"), 1);
+    assert_non_null(strstr(output, "/cifar-10-binary.tar.gz: damaged, or another file"));
+    static const char *const folders[] = {"tinyshakespeare", "cifar-10-batches-bin"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(into, sizeof into, "%s/data/%s", (char *)*state, folders[i]);
+        assert_int_equal(entries_count(into), 0);
+    }
 }
 
 static void get_real(void **state) {
@@ -381,6 +399,14 @@ static void get_real(void **state) {
     assert_int_equal(get_run(output, *state, "mnist $folder --mirror file:///none"), 0);
     snprintf(path, sizeof path, "%s/mnist", (char *)*state);
     assert_int_equal(entries_count(path), 4);
+    snprintf(path, sizeof path, "%s/tinyshakespeare/input.txt", data);
+    if (!file_exists(path)) skip_because("no Shakespeare");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(get_run(output, *state,
+                                 i ? "tinyshakespeare $folder --mirror file:///none"
+                                   : "tinyshakespeare $folder --mirror \"file://$(cd \"$TALLY_DATA\" && "
+                                     "pwd)/tinyshakespeare\""),
+                         0);
 }
 
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
