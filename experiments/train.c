@@ -184,7 +184,6 @@ static struct json *metrics_new(struct loop *l) {
     json_add_number(line, "train_error", score_error(l->training));
     json_add_number(line, "validation_loss", score_loss(l->validation));
     json_add_number(line, "validation_error", score_error(l->validation));
-    perplexity_add(line, "train_perplexity", r, l->training);
     perplexity_add(line, "validation_perplexity", r, l->validation);
     json_add_number(line, "density", density(r->params));
     for (int i = 0; i < r->params->count; i++) {
