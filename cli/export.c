@@ -200,7 +200,7 @@ static int run_export(const struct arguments *a, struct err *e) {
         result = err_set(e, "%s: trained on %s%s; only models of images with one class each can be exported",
                          a->folder, data_kind_name(r.data.kind), r.data.classes ? "" : " without classes");
     if (result == 0) {
-        trained = net_new(r.config.name, r.model, r.params, r.batches.mean, r.batches.std, e);
+        trained = net_new(r.config.name, r.model, r.params, r.batches.mean, r.batches.std, r.epoch, e);
         if (!trained) result = -1;
     }
     if (result == 0) {

@@ -102,6 +102,7 @@ static int c_write(const struct net *n, const char *out, const struct export_opt
     CHECK(n->mean == 0 && n->std == 1, "c: %s is not ready to run", n->name);
     CHECK(n->count >= 1, "c: %s has no layers", n->name);
     int result = names_take(&s, out, e);
+    if (result == 0) result = net_check_chain(n, "c", e);
     if (result == 0) result = net_check(n, e);
     if (result == 0) {
         s.net = c_compact_new(n);

@@ -289,7 +289,8 @@ static int onnx_write(const struct net *n, const char *out, const struct export_
                       struct export_sizes *sizes, struct err *e) {
     CHECK(n->count > 0 && n->mean == 0 && n->std == 1, "onnx: %s is not ready to run", n->name);
     struct graph g = {0};
-    int result = layers_add(&g, n, options->dense, sizes, e);
+    int result = net_check_chain(n, "onnx", e);
+    if (result == 0) result = layers_add(&g, n, options->dense, sizes, e);
     struct bytes model = model_make(n, &g);
     sizes->total = model.size;
     if (result == 0 && model.size > INT32_MAX)

@@ -37,9 +37,8 @@ static void normalisation_into_linear(struct net_layer *l, double mean, double s
         l->bias.value[i] = (float)((double)l->bias.value[i] - mean / std * sum);
     }
     if (w->counted) w->scale /= std;
-    for (size_t i = 0; i < w->size; i++)
-        w->value[i] = w->counted ? (float)(w->scale * number_value(&w->number, w->counter[i]))
-                                 : (float)((double)w->value[i] / std);
+    for (size_t i = 0; i < w->size && !w->counted; i++) w->value[i] = (float)((double)w->value[i] / std);
+    net_refresh(l);
 }
 
 static void normalisation_fold(struct net *n) {
@@ -51,8 +50,13 @@ static void normalisation_fold(struct net *n) {
     } else {
         memmove(n->layers + 1, n->layers, (size_t)n->count * sizeof *n->layers);
         n->count++;
+        for (int i = 1; i < n->count; i++)
+            for (int k = 0; k < NET_INPUTS; k++)
+                if (n->layers[i].input[k] >= NET_SAMPLE) n->layers[i].input[k]++;
         n->layers[0] = (struct net_layer){.kind = NET_AFFINE,
                                           .name = "normalise",
+                                          .input = {NET_SAMPLE, NET_NONE},
+                                          .groups = 1,
                                           .in = n->in,
                                           .out = n->in,
                                           .scale = (double)(float)(1 / n->std),
@@ -110,9 +114,9 @@ static void unit_absorb(struct net *n, int from, int to, int unit) {
 
 // The linear layer that reads this one's units, with only what acts on each element alone between; -1: none.
 static int reader_of(const struct net *n, int from) {
-    for (int i = from + 1; i < n->count; i++) {
-        if (n->layers[i].kind == NET_LINEAR) return i;
-        if (n->layers[i].kind == NET_SOFTMAX) return -1;
+    for (int i = from, next; net_readers(n, i, &next) == 1; i = next) {
+        if (n->layers[next].kind == NET_LINEAR) return next;
+        if (!net_is_activation(n->layers[next].kind) && n->layers[next].kind != NET_FLATTEN) return -1;
     }
     return -1;
 }

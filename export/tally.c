@@ -210,6 +210,7 @@ static void header_compose(struct bytes *file, const struct bytes *content, cons
 
 static int net_check(const struct net *n, const struct export_options *o, struct err *e) {
     int linear = 0;
+    if (net_check_chain(n, "tally", e) != 0) return -1;
     if (n->count > FORMAT_LAYERS_MAX)
         return err_set(e, "tally: %d layers, the format has at most %d", n->count, FORMAT_LAYERS_MAX);
     for (int i = 0; i < n->count; i++) {

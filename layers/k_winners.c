@@ -8,18 +8,9 @@
 //   duty = (1 - a) · duty + a · share of the step's samples, a = samples / min(duty_cycle_period, all so far)
 //
 // Channels are the first dimension of a sample: of flat samples each number is one. duty_cycle is a buffer.
+#include "layers/k_winners.h"
+
 #include <math.h>
-
-#include "layers/model.h"
-
-struct k_winners {
-    double density;
-    int64_t k;
-    double k_inference_factor, boost_strength, boost_strength_factor;
-    int64_t duty_cycle_period;
-    bool local;
-    int winners, winners_inference;
-};
 
 static const struct field fields[] = {
     {"density", FIELD_REAL, offsetof(struct k_winners, density), 0, 0, 1, NULL,
@@ -60,11 +51,15 @@ static int k_winners_build(struct layer *l, struct params *ps, struct err *e) {
     return 0;
 }
 
+double k_winners_boost(const struct k_winners *config, int64_t epoch) {
+    return config->boost_strength * pow(config->boost_strength_factor, (double)epoch);
+}
+
 static struct tensor *k_winners_forward(const struct layer *l, struct tape *t, struct tensor *x) {
     const struct k_winners *config = l->config;
-    double boost = config->boost_strength * pow(config->boost_strength_factor, (double)t->epoch);
     return op_k_winners(t, x, tape_param(t, l->param[0]),
-                        t->training ? config->winners : config->winners_inference, boost, config->local);
+                        t->training ? config->winners : config->winners_inference,
+                        k_winners_boost(config, t->epoch), config->local);
 }
 
 const struct layer_type k_winners_layer = {.name = "k_winners",

@@ -35,6 +35,9 @@ static inline struct net_layer *nets_add(struct net *n, enum net_kind kind) {
     CHECK(n->count < NETS_LAYERS, "nets: more than %d layers", NETS_LAYERS);
     struct net_layer *l = &n->layers[n->count];
     l->kind = kind;
+    l->input[0] = n->count - 1; // the layer before, or NET_SAMPLE
+    l->input[1] = NET_NONE;
+    l->groups = 1;
     l->in = n->count ? n->layers[n->count - 1].out : n->in;
     l->out = kind == NET_FLATTEN ? shape_1((int)shape_size(l->in)) : l->in;
     snprintf(l->name, sizeof l->name, "%s%d", net_kind_name(kind), ++n->count);

@@ -53,6 +53,8 @@ static struct net_layer *plain_add(struct made *m, enum net_kind kind) {
     for (int i = 0; i < n->count; i++) number += n->layers[i].kind == kind;
     l->kind = kind;
     snprintf(l->name, sizeof l->name, "%s%d", net_kind_name(kind), number);
+    l->input[0] = n->count - 1; // the layer before, or NET_SAMPLE
+    l->input[1] = NET_NONE;
     l->in = n->count ? n->layers[n->count - 1].out : n->in;
     l->out = kind == NET_FLATTEN ? shape_1((int)shape_size(l->in)) : l->in;
     n->count++;

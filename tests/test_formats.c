@@ -40,6 +40,8 @@ static struct net_layer *layer_push(struct net *n, enum net_kind kind, struct sh
     struct net_layer *l = &n->layers[n->count];
     int number = 1;
     for (int i = 0; i < n->count; i++) number += n->layers[i].kind == kind;
+    l->input[0] = n->count - 1; // the layer before, or NET_SAMPLE
+    l->input[1] = NET_NONE;
     l->in = n->count ? n->layers[n->count - 1].out : n->in;
     l->out = out;
     l->kind = kind;

@@ -39,7 +39,7 @@ static struct made make(const char *text, enum number_kind kind, int bits, doubl
                 p->value[j] = 0;
         }
     }
-    m.net = net_new("net", m.model, m.params, mean, std, &e);
+    m.net = net_new("net", m.model, m.params, mean, std, 0, &e);
     if (!m.net) fail_msg("%s", e.text);
     return m;
 }
@@ -248,7 +248,7 @@ static void not_finite(void **state) {
     struct made m = make(model_text, NUMBER_KINDS, 0, 0, 1);
     struct err e;
     m.params->values[3] = (real)NAN;
-    assert_null(net_new("bad", m.model, m.params, 0, 1, &e));
+    assert_null(net_new("bad", m.model, m.params, 0, 1, 0, &e));
     assert_string_equal(e.text, "bad: a weight is not finite");
     made_free(&m);
 }
