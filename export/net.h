@@ -100,7 +100,7 @@ void net_requantise(struct net *n, int bits);
 
 // Ready to run. Folds the normalisation into the first layer with weights (an affine layer in front where that is not exact)
 // and batch norms into the layer before them; takes out what can't matter: weights of units that nothing reads, and units
-// without inputs, whose constant goes into the next bias. See prepare.c.
+// without inputs, whose constant goes into the next bias. What exactly is said in prepare.c and dead.c.
 void net_prepare(struct net *n);
 
 // Biases become linear counters of 8 bits, factors of linear and conv2d pow2 counters of 8 bits; after net_prepare, which
@@ -145,5 +145,8 @@ void net_forward(const struct net *n, const float *x, float *y);
 void net_tensor_alloc(struct net_tensor *t, struct shape shape, bool counted);
 void net_tensor_free(struct net_tensor *t); // and gone: rank 0
 void net_refresh(struct net_layer *l);      // every value from its counter
+
+// The part of net_prepare that takes out dead units; every linear and conv2d layer has a bias of floats.
+void net_drop_dead(struct net *n);
 
 #endif

@@ -1,39 +1,41 @@
-// Making a network ready to run. Contract of net_prepare in net.h.
+// Making a network ready to run. Contract of net_prepare in net.h; dead units are in dead.c.
 //
 // Normalisation: with x = (p - mean) / std and p = pixel / 255, a linear layer's w·x + b is (w / std)·p + (b - mean / std · Σ w).
-// The products then skip black pixels, of which most images are made.
+// The products then skip black pixels, of which most images are made. A conv2d without padding is the same; with padding,
+// whose zeros are zeros of x, windows at the border miss other weights than those inside, so an affine layer stays in front.
+// A batch norm takes it into its factor and bias.
 //
-// A unit is one output of a linear layer that one more linear layer reads, with only activations between. Dead ones:
-//   nothing reads it     its inputs and bias are zeroed
-//   it has no inputs     it is the constant f(bias), f the activations; the next bias takes w·f(bias), and w is zeroed
-// Each may make others dead, so both are repeated until nothing changes.
+// Batch norm: f·(w·x + b) + s behind a linear or conv2d layer that nothing else reads is (f·w)·x + (f·b + s). Counters stay:
+// |f| goes into the layer's factor, the sign into the counters; where f is 0, the counters become 0.
 #include <math.h>
 #include <string.h>
 
 #include "export/net.h"
 
+static bool has_weights(const struct net_layer *l) {
+    return l->kind == NET_LINEAR || l->kind == NET_CONV2D;
+}
+
+// Makes the bias one of floats, zeros where there was none.
 static void bias_ensure(struct net_layer *l) {
     struct net_tensor *b = &l->bias;
-    if (b->shape.rank) {
-        mem_free(b->counter);
-        b->counter = NULL;
-        b->counted = false;
-        b->scale = 1;
-        return;
-    }
-    b->shape = shape_1(net_rows(&l->weight));
-    b->size = shape_size(b->shape);
-    b->value = mem_new(b->size, sizeof *b->value);
+    if (!b->shape.rank) net_tensor_alloc(b, shape_1(net_rows(&l->weight)), false);
+    mem_free(b->counter);
+    b->counter = NULL;
+    b->counted = false;
     b->scale = 1;
 }
 
-static void normalisation_into_linear(struct net_layer *l, double mean, double std) {
+// --- normalisation
+// ------------------------------------------------------------------------------------------------
+
+static void normalisation_into_weights(struct net_layer *l, double mean, double std) {
     struct net_tensor *w = &l->weight;
     bias_ensure(l);
-    int rows = net_rows(w), columns = net_columns(w);
-    for (int i = 0; i < rows; i++) {
+    size_t rows = (size_t)net_rows(w), columns = (size_t)net_columns(w);
+    for (size_t i = 0; i < rows; i++) {
         double sum = 0;
-        for (int j = 0; j < columns; j++) sum += (double)w->value[(size_t)i * (size_t)columns + (size_t)j];
+        for (size_t j = 0; j < columns; j++) sum += (double)w->value[i * columns + j];
         l->bias.value[i] = (float)((double)l->bias.value[i] - mean / std * sum);
     }
     if (w->counted) w->scale /= std;
@@ -41,109 +43,105 @@ static void normalisation_into_linear(struct net_layer *l, double mean, double s
     net_refresh(l);
 }
 
+static void normalisation_into_norm(struct net_layer *l, double mean, double std) {
+    for (size_t c = 0; c < l->factor.size; c++) {
+        double factor = (double)l->factor.value[c] / std;
+        l->factor.value[c] = (float)factor;
+        l->bias.value[c] = (float)((double)l->bias.value[c] - mean * factor);
+    }
+}
+
+static void normalisation_in_front(struct net *n) {
+    memmove(n->layers + 1, n->layers, (size_t)n->count * sizeof *n->layers);
+    n->count++;
+    for (int i = 1; i < n->count; i++)
+        for (int k = 0; k < net_inputs(&n->layers[i]); k++) n->layers[i].input[k]++;
+    n->layers[0] = (struct net_layer){.kind = NET_AFFINE,
+                                      .name = "normalise",
+                                      .input = {NET_SAMPLE, NET_NONE},
+                                      .in = n->in,
+                                      .out = n->in,
+                                      .groups = 1,
+                                      .scale = (double)(float)(1 / n->std),
+                                      .shift = (double)(float)(-n->mean / n->std)};
+}
+
 static void normalisation_fold(struct net *n) {
     if (n->mean == 0 && n->std == 1) return;
-    int first = 0;
-    while (first < n->count && n->layers[first].kind == NET_FLATTEN) first++;
-    if (first < n->count && n->layers[first].kind == NET_LINEAR) {
-        normalisation_into_linear(&n->layers[first], n->mean, n->std);
-    } else {
-        memmove(n->layers + 1, n->layers, (size_t)n->count * sizeof *n->layers);
-        n->count++;
-        for (int i = 1; i < n->count; i++)
-            for (int k = 0; k < NET_INPUTS; k++)
-                if (n->layers[i].input[k] >= NET_SAMPLE) n->layers[i].input[k]++;
-        n->layers[0] = (struct net_layer){.kind = NET_AFFINE,
-                                          .name = "normalise",
-                                          .input = {NET_SAMPLE, NET_NONE},
-                                          .groups = 1,
-                                          .in = n->in,
-                                          .out = n->in,
-                                          .scale = (double)(float)(1 / n->std),
-                                          .shift = (double)(float)(-n->mean / n->std)};
-    }
+    int first = NET_SAMPLE, readers;
+    do readers = net_readers(n, first, &first);
+    while (readers == 1 && n->layers[first].kind == NET_FLATTEN);
+    struct net_layer *l = readers == 1 ? &n->layers[first] : NULL;
+    bool padded = l && l->kind == NET_CONV2D && (l->window.padding[0] || l->window.padding[1]);
+    if (l && has_weights(l) && !padded)
+        normalisation_into_weights(l, n->mean, n->std);
+    else if (l && l->kind == NET_BATCH_NORM)
+        normalisation_into_norm(l, n->mean, n->std);
+    else
+        normalisation_in_front(n);
     n->mean = 0;
     n->std = 1;
 }
 
-static void weight_zero(struct net_tensor *t, size_t i) {
-    t->value[i] = 0;
-    if (t->counted) t->counter[i] = 0;
-}
+// --- batch norms
+// --------------------------------------------------------------------------------------------------
 
-// Whether there is a weight in the row (or column) of a matrix.
-static bool row_lives(const struct net_tensor *w, int row) {
+static void row_multiply(struct net_layer *l, size_t row, double factor) {
+    struct net_tensor *w = &l->weight;
     size_t columns = (size_t)net_columns(w);
-    for (size_t j = 0; j < columns; j++)
-        if (w->value[(size_t)row * columns + j] != 0) return true;
-    return false;
+    for (size_t i = row * columns; i < (row + 1) * columns; i++)
+        if (w->counted)
+            w->counter[i] = factor == 0 ? 0 : factor < 0 ? -w->counter[i] : w->counter[i];
+        else
+            w->value[i] = (float)(factor * (double)w->value[i]);
+    if (w->counted && factor != 0)
+        l->factor.value[row] = (float)(fabs(factor) * (double)l->factor.value[row]);
 }
 
-static bool column_lives(const struct net_tensor *w, int column) {
-    size_t columns = (size_t)net_columns(w);
-    for (int i = 0; i < net_rows(w); i++)
-        if (w->value[(size_t)i * columns + (size_t)column] != 0) return true;
-    return false;
-}
-
-// Weights and bias of a unit that nothing reads. Whether there was anything.
-static bool unit_silence(struct net_layer *l, int unit) {
-    bool changed = l->bias.value[unit] != 0;
-    l->bias.value[unit] = 0;
-    size_t columns = (size_t)net_columns(&l->weight), first = (size_t)unit * columns;
-    for (size_t i = first; i < first + columns; i++) {
-        changed |= l->weight.value[i] != 0;
-        weight_zero(&l->weight, i);
+static void norm_into_weights(struct net_layer *l, const struct net_layer *norm) {
+    bias_ensure(l);
+    size_t rows = norm->factor.size;
+    if (l->weight.counted && !l->factor.shape.rank) {
+        net_tensor_alloc(&l->factor, shape_1((int)rows), false);
+        for (size_t i = 0; i < rows; i++) l->factor.value[i] = 1;
     }
-    return changed;
-}
-
-// The constant unit of `n->layers[from]` goes into the bias of `to`.
-static void unit_absorb(struct net *n, int from, int to, int unit) {
-    double constant = (double)n->layers[from].bias.value[unit];
-    for (int i = from + 1; i < to; i++) constant = net_activation(&n->layers[i], constant);
-    struct net_layer *next = &n->layers[to];
-    size_t columns = (size_t)net_columns(&next->weight);
-    for (int i = 0; i < net_rows(&next->weight); i++) {
-        size_t at = (size_t)i * columns + (size_t)unit;
-        double product = (double)next->weight.value[at] * constant;
-        next->bias.value[i] = (float)((double)next->bias.value[i] + product);
-        weight_zero(&next->weight, at);
+    for (size_t i = 0; i < rows; i++) {
+        double factor = (double)norm->factor.value[i];
+        row_multiply(l, i, factor);
+        l->bias.value[i] = (float)(factor * (double)l->bias.value[i] + (double)norm->bias.value[i]);
     }
+    net_refresh(l);
 }
 
-// The linear layer that reads this one's units, with only what acts on each element alone between; -1: none.
-static int reader_of(const struct net *n, int from) {
-    for (int i = from, next; net_readers(n, i, &next) == 1; i = next) {
-        if (n->layers[next].kind == NET_LINEAR) return next;
-        if (!net_is_activation(n->layers[next].kind) && n->layers[next].kind != NET_FLATTEN) return -1;
-    }
-    return -1;
-}
-
-static bool dead_units_remove(struct net *n, int from, int to) {
-    bool changed = false;
-    struct net_layer *l = &n->layers[from];
-    for (int unit = 0; unit < net_rows(&l->weight); unit++) {
-        if (!column_lives(&n->layers[to].weight, unit)) {
-            changed |= unit_silence(l, unit);
-        } else if (!row_lives(&l->weight, unit)) {
-            unit_absorb(n, from, to, unit);
-            changed = true;
+// Takes out layer i, whose readers then read layer `instead`.
+static void layer_remove(struct net *n, int i, int instead) {
+    net_tensor_free(&n->layers[i].weight);
+    net_tensor_free(&n->layers[i].bias);
+    net_tensor_free(&n->layers[i].factor);
+    memmove(n->layers + i, n->layers + i + 1, (size_t)(n->count - i - 1) * sizeof *n->layers);
+    n->count--;
+    for (int k = i; k < n->count; k++)
+        for (int input = 0; input < net_inputs(&n->layers[k]); input++) {
+            int *at = &n->layers[k].input[input];
+            *at = *at == i ? instead : *at > i ? *at - 1 : *at;
         }
+}
+
+static void norms_fold(struct net *n) {
+    for (int i = 1; i < n->count; i++) {
+        int from = n->layers[i].input[0];
+        if (n->layers[i].kind != NET_BATCH_NORM || from != i - 1 || net_readers(n, from, NULL) != 1) continue;
+        struct net_layer *l = &n->layers[from];
+        if (!has_weights(l) || (l->kind == NET_LINEAR && l->in.rank != 1)) continue;
+        norm_into_weights(l, &n->layers[i]);
+        layer_remove(n, i--, from);
     }
-    return changed;
 }
 
 void net_prepare(struct net *n) {
+    norms_fold(n);
     normalisation_fold(n);
     for (int i = 0; i < n->count; i++)
-        if (n->layers[i].kind == NET_LINEAR) bias_ensure(&n->layers[i]);
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (int i = 0; i < n->count; i++) {
-            int to = n->layers[i].kind == NET_LINEAR ? reader_of(n, i) : -1;
-            if (to >= 0) changed |= dead_units_remove(n, i, to);
-        }
-    }
+        if (has_weights(&n->layers[i])) bias_ensure(&n->layers[i]);
+    net_drop_dead(n);
 }

@@ -133,9 +133,107 @@ static void as_the_engine(void **state) {
         }
 }
 
+static int kinds_count(const struct net *n, enum net_kind kind) {
+    int count = 0;
+    for (int i = 0; i < n->count; i++) count += n->layers[i].kind == kind;
+    return count;
+}
+
+// Counters survive the folding of batch norms: up to their sign, and the factor's zeros.
+static void norms_are_folded(void **state) {
+    (void)state;
+    struct made m = make(texts[2], NUMBER_SQUARE);
+    m.net->layers[1].factor.value[2] = 0;
+    m.net->layers[1].factor.value[3] = -0.5f;
+    struct net *ready = net_copy_new(m.net);
+    net_prepare(ready);
+    assert_int_equal(kinds_count(m.net, NET_BATCH_NORM), 6);
+    assert_int_equal(kinds_count(ready, NET_BATCH_NORM), 0);
+    assert_int_equal(kinds_count(ready, NET_AFFINE), 1); // the first conv2d is padded
+    assert_int_equal(ready->count, m.net->count - 5);
+    const struct net_tensor *was = &m.net->layers[0].weight, *is = &ready->layers[1].weight;
+    assert_int_equal(ready->layers[1].kind, NET_CONV2D);
+    assert_true(is->counted && is->scale == was->scale);
+    for (int i = 0; i < net_rows(was); i++)
+        for (int j = 0; j < net_columns(was); j++) {
+            int at = i * net_columns(was) + j;
+            assert_int_equal(is->counter[at], i == 2 ? 0 : i == 3 ? -was->counter[at] : was->counter[at]);
+        }
+    assert_true(ready->layers[1].factor.value[3] == 0.5f);
+    struct net *less = net_copy_new(ready);
+    net_requantise_biases(less);
+    const struct net_layer *l = &less->layers[1];
+    assert_true(l->factor.counted && l->factor.number.kind == NUMBER_POW2);
+    for (size_t i = 0; i < l->factor.size; i++)
+        assert_near(l->factor.value[i], ready->layers[1].factor.value[i],
+                    0.02 * (double)ready->layers[1].factor.value[i]);
+    net_free(less);
+    net_free(ready);
+    made_free(&m);
+}
+
+static void row_clear(struct net_tensor *w, int row) {
+    for (int j = 0; j < net_columns(w); j++) w->value[row * net_columns(w) + j] = 0;
+}
+
+// Channel 0 of the first conv2d has no weights and goes into the bias of the next; channel 1 is read by nobody; unit 2 of
+// the second has no weights and goes into the linear layer's.
+static void dead_channels_vanish(void **state) {
+    (void)state;
+    static float x[LIMIT], wanted[LIMIT], found[LIMIT];
+    struct made m = make(texts[0], NUMBER_KINDS);
+    m.net->mean = 0, m.net->std = 1;
+    struct net_tensor *first = &m.net->layers[0].weight, *second = &m.net->layers[3].weight,
+                      *third = &m.net->layers[6].weight;
+    row_clear(first, 0);
+    m.net->layers[0].bias.value[0] = 0.75f;
+    int channel = second->shape.dim[2] * second->shape.dim[3];
+    for (int i = 0; i < net_rows(second); i++)
+        for (int j = channel; j < 2 * channel; j++) second->value[i * net_columns(second) + j] = 0;
+    row_clear(second, 2);
+    struct net *ready = net_copy_new(m.net);
+    net_prepare(ready);
+    const struct net_tensor *f = &ready->layers[0].weight, *s = &ready->layers[3].weight,
+                            *t = &ready->layers[6].weight;
+    for (int j = 0; j < net_columns(f); j++) assert_true(f->value[net_columns(f) + j] == 0);
+    assert_true(ready->layers[0].bias.value[0] == 0 && ready->layers[0].bias.value[1] == 0);
+    for (int i = 0; i < net_rows(s); i++)
+        for (int j = 0; j < channel; j++) assert_true(s->value[i * net_columns(s) + j] == 0);
+    int plane = net_columns(third) / net_rows(second);
+    for (int i = 0; i < net_rows(t); i++) {
+        for (int j = 2 * plane; j < 3 * plane; j++) assert_true(t->value[i * net_columns(t) + j] == 0);
+    }
+    assert_true(net_nonzero(t) < net_nonzero(third));
+    struct rng r = rng_stream(3, "x");
+    for (size_t i = 0; i < shape_size(m.net->in); i++) x[i] = (float)rng_uniform(&r);
+    net_forward(m.net, x, wanted);
+    net_forward(ready, x, found);
+    assert_same(found, wanted, outputs_of(m.net), 1e-5, "without dead channels", 0);
+    net_free(ready);
+    made_free(&m);
+}
+
+static void refused(void **state) {
+    (void)state;
+    struct made m = make("[\"dropout\", \"relu\"]", NUMBER_KINDS);
+    struct err e;
+    m.model->count = 1;
+    assert_null(net_new("run", m.model, m.params, 0, 1, 0, &e));
+    assert_string_equal(e.text, "run: no layer is left to export");
+    struct layer_type unknown = *m.model->layers[0].type;
+    unknown.name = "attention";
+    m.model->layers[0].type = &unknown;
+    assert_null(net_new("run", m.model, m.params, 0, 1, 0, &e));
+    assert_string_equal(e.text, "model.0.dropout: a layer 'attention' can't be exported");
+    made_free(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_the_engine),
+        cmocka_unit_test(norms_are_folded),
+        cmocka_unit_test(dead_channels_vanish),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
