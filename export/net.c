@@ -23,6 +23,11 @@ void net_tensor_free(struct net_tensor *t) {
     *t = (struct net_tensor){0};
 }
 
+double net_as_float(double x) {
+    volatile float rounded = (float)x;
+    return (double)rounded;
+}
+
 static void tensor_refresh(struct net_tensor *t, const struct net_tensor *factor) {
     size_t row = factor && factor->shape.rank ? t->size / factor->size : 0;
     for (size_t i = 0; i < t->size && t->counted; i++) {
@@ -109,7 +114,7 @@ static void take_avg_pool2d(const struct taking *t, struct net_layer *to, const 
 
 static void take_leaky_relu(const struct taking *t, struct net_layer *to, const struct layer *l) {
     (void)t;
-    to->slope = (double)(float)option_of(l, "negative_slope");
+    to->slope = net_as_float(option_of(l, "negative_slope"));
 }
 
 // y = (x - mean) / sqrt(var + eps) · weight + bias, as one product and one sum.
@@ -140,7 +145,7 @@ static void take_k_winners(const struct taking *t, struct net_layer *to, const s
 static void take_norm(const struct taking *t, struct net_layer *to, const struct layer *l) {
     tensor_take(&to->factor, param_of(t, l, 0));
     if (to->kind == NET_LAYER_NORM) tensor_take(&to->bias, param_of(t, l, 1));
-    to->eps = option_of(l, "eps");
+    to->eps = net_as_float(option_of(l, "eps"));
 }
 
 // Layers that leave, by their name in layer.def. Those that only train vanish; residual and concat are lists_take's.

@@ -146,6 +146,9 @@ void net_tensor_alloc(struct net_tensor *t, struct shape shape, bool counted);
 void net_tensor_free(struct net_tensor *t); // and gone: rank 0
 void net_refresh(struct net_layer *l);      // every value from its counter
 
+// x rounded to float. A function, since GCC 12 at -O3 leaves the conversions of two neighbouring (double)(float) out.
+double net_as_float(double x);
+
 // The part of net_prepare that takes out dead units; every linear and conv2d layer has a bias of floats.
 void net_drop_dead(struct net *n);
 

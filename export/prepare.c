@@ -62,8 +62,8 @@ static void normalisation_in_front(struct net *n) {
                                       .in = n->in,
                                       .out = n->in,
                                       .groups = 1,
-                                      .scale = (double)(float)(1 / n->std),
-                                      .shift = (double)(float)(-n->mean / n->std)};
+                                      .scale = net_as_float(1 / n->std),
+                                      .shift = net_as_float(-n->mean / n->std)};
 }
 
 static void normalisation_fold(struct net *n) {

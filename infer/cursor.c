@@ -43,6 +43,18 @@ uint32_t tally_read_u32(struct tally_cursor *c) {
     return (uint32_t)read_number(c, 4);
 }
 
+uint32_t tally_read_number(struct tally_cursor *c) {
+    uint32_t value = 0;
+    for (unsigned shift = 0; shift < 32; shift += 7) {
+        uint32_t byte = tally_read_u8(c);
+        value |= (byte & 127) << shift;
+        if (shift == 28 && byte > 15) break; /* more than 32 bits */
+        if (byte < 128) return value;
+    }
+    c->failed = 1;
+    return 0;
+}
+
 float tally_read_f32(struct tally_cursor *c) {
     uint32_t bits = tally_read_u32(c);
     float value;

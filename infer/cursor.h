@@ -18,6 +18,7 @@ size_t tally_cursor_left(const struct tally_cursor *c);
 uint8_t tally_read_u8(struct tally_cursor *c);
 uint16_t tally_read_u16(struct tally_cursor *c);
 uint32_t tally_read_u32(struct tally_cursor *c);
+uint32_t tally_read_number(struct tally_cursor *c); /* of 7 bits a byte; more than 32 bits: failed */
 float tally_read_f32(struct tally_cursor *c);
 double tally_read_f64(struct tally_cursor *c);
 

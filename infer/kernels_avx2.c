@@ -20,7 +20,7 @@ typedef float unaligned __attribute__((vector_size(32), aligned(4), may_alias));
 #define FROM_LANES tally_from_lanes_avx2
 #define NONZERO nonzero
 #define SPREAD(f) ((vec){0} + (f))
-enum { VECTOR = 8, GROUP = 8, TILE = 4, DENSE = 2 };
+enum { VECTOR = 8, GROUP = 8, TILE = 4, DENSE = 2, CONV = 4 };
 
 TARGET static inline uint64_t nonzero(const float *x) {
     uint64_t bits = 0;

@@ -11,7 +11,7 @@ typedef float vec;
 #define LOAD(p) (*(p))
 #define STORE(p, v) (*(p) = (v))
 #define SPREAD(f) (f)
-enum { VECTOR = 1, GROUP = 16, TILE = 4, DENSE = 4 };
+enum { VECTOR = 1, GROUP = 16, TILE = 4, DENSE = 4, CONV = 8 };
 
 #include "infer/kernels.inc"
 

@@ -1,136 +1,82 @@
-/* A LAYER section: the tensors of a linear layer, checked and brought into rows. The format is in format.h. */
+/* A LAYER section: the tensors of a layer, checked, and the weight brought into rows. The format is in format.h; range coded
+ * ones are in stream.c. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "infer/model.h"
-#include "infer/range.h"
+#include "infer/tensor.h"
 
-enum { PARAMETER_LIMIT = 1000000, WHERE = 48 };
+enum { WHERE = 48 };
 
-/* A tensor as its header describes it. */
-struct header {
-    enum format_values values;
-    enum format_map map;
-    enum format_coding coding;
-    size_t rows, columns, size, nonzero;
-    double scale, parameter;
-};
+/* --- what is read -------------------------------------------------------------------------------------------------- */
 
-/* --- headers ------------------------------------------------------------------------------------------------------- */
-
-static int has_parameter(unsigned map) {
-    return map == FORMAT_POWER || map == FORMAT_EXP || map == FORMAT_POW2 || map == FORMAT_MADAM;
+/* Numbers of what is no weight: by output, channel, or place in the last dimension. */
+static size_t vector_size(const struct tally_step *s) {
+    if (s->kind == FORMAT_LINEAR || s->kind == FORMAT_CONV2D) return s->rows;
+    if (s->kind == FORMAT_BATCH_NORM || s->kind == FORMAT_K_WINNERS) return s->from.dim[0];
+    return s->from.dim[s->from.rank - 1];
 }
 
-static int is_good(double x) {
-    return x - x == 0 && x > 0;
+struct tally_reading tally_reading_open(struct tally_step *s, size_t number) {
+    struct tally_reading r;
+    memset(&r, 0, sizeof r);
+    r.step = s;
+    r.has[TALLY_WEIGHT] = s->rows > 0;
+    r.has[TALLY_FACTOR] = (s->form & FORMAT_HAS_FACTOR) != 0;
+    r.has[TALLY_BIAS] = (s->form & FORMAT_HAS_BIAS) != 0;
+    for (int k = 0; k < TALLY_TENSORS; k++) {
+        r.tensor[k].rows = k == TALLY_WEIGHT ? s->rows : 1;
+        r.tensor[k].columns = k == TALLY_WEIGHT ? s->columns : vector_size(s);
+    }
+    snprintf(r.where, sizeof r.where, "layer %lu", (unsigned long)number);
+    return r;
 }
 
-static int header_read(const struct tally_model *m, struct header *h, struct tally_cursor *c, size_t rows,
-                       size_t columns, const char *where) {
-    unsigned values = tally_read_u8(c), map = tally_read_u8(c), coding = tally_read_u8(c),
-             zero = tally_read_u8(c);
-    h->nonzero = tally_read_u32(c);
-    h->scale = tally_read_f64(c);
-    h->parameter = has_parameter(map) ? tally_read_f64(c) : 1;
-    if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "%s: ends within its header", where);
-    if (values < FORMAT_I8 || values >= FORMAT_VALUES_END)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown kind of values %u, wanted 1 to %d", where, values,
-                          FORMAT_VALUES_END - 1);
-    if (map >= FORMAT_MAP_END || (map == FORMAT_NONE) != (values == FORMAT_F32))
-        return tally_fail(m, TALLY_BAD_FILE, "%s: number system %u does not go with values %u", where, map,
-                          values);
-    if (coding < FORMAT_DENSE || coding >= FORMAT_CODING_END)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: unknown coding %u, wanted 1 to %d", where, coding,
-                          FORMAT_CODING_END - 1);
-    if (zero != 0) return tally_fail(m, TALLY_BAD_FILE, "%s: reserved byte is %u, wanted 0", where, zero);
-    if (!is_good(h->scale))
-        return tally_fail(m, TALLY_BAD_FILE, "%s: the scale is %g, wanted a finite number above 0", where,
-                          h->scale);
-    if (map == FORMAT_NONE && h->scale != 1)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: floats with a scale of %g, wanted 1", where, h->scale);
-    if (!is_good(h->parameter) || h->parameter > PARAMETER_LIMIT)
-        return tally_fail(m, TALLY_BAD_FILE,
-                          "%s: the number system's parameter is %g, wanted one above 0, up to %d", where,
-                          h->parameter, PARAMETER_LIMIT);
-    h->values = (enum format_values)values;
-    h->map = (enum format_map)map;
-    h->coding = (enum format_coding)coding;
-    h->rows = rows;
-    h->columns = columns;
-    if (!tally_multiply(&h->size, rows, columns) || h->nonzero > h->size)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu of %lu x %lu numbers are not zero, its header says",
-                          where, (unsigned long)h->nonzero, (unsigned long)rows, (unsigned long)columns);
+static void name_tensor(char where[WHERE], const struct tally_reading *r, int k) {
+    snprintf(where, WHERE, "%s%s", r->where,
+             k == TALLY_WEIGHT ? ""
+             : k == TALLY_BIAS ? "'s bias"
+                               : "'s factor");
+}
+
+int tally_reading_headers(struct tally_model *m, struct tally_reading *r, struct tally_cursor *c,
+                          int is_short) {
+    for (int k = 0; k < TALLY_TENSORS; k++) {
+        char where[WHERE];
+        name_tensor(where, r, k);
+        if (r->has[k] && tally_tensor_header(m, &r->tensor[k], c, is_short, where) != TALLY_OK)
+            return TALLY_BAD_FILE;
+    }
     return TALLY_OK;
 }
 
-/* --- numbers ------------------------------------------------------------------------------------------------------- */
-
-/* scale · f(counter), as src/number.h has it. */
-static float counter_value(const struct header *h, int32_t counter) {
-    if (counter == 0) return 0;
-    double a = fabs((double)counter), f = a;
-    switch (h->map) {
-    case FORMAT_SQUARE:
-        f = a * a;
-        break;
-    case FORMAT_POWER:
-        f = pow(a, h->parameter);
-        break;
-    case FORMAT_EXP:
-        f = expm1(h->parameter * a);
-        break;
-    case FORMAT_POW2:
-        f = exp2((a - 1) / h->parameter);
-        break;
-    case FORMAT_MADAM:
-        f = exp(-h->parameter * (a - 1));
-        break;
-    default:
-        break;
+int tally_reading_take(struct tally_model *m, struct tally_reading *r) {
+    for (int k = 0; k < TALLY_TENSORS; k++) {
+        size_t panels = (r->tensor[k].columns + TALLY_PANEL - 1) / TALLY_PANEL;
+        /* A weight's kernels want a bias in any case. */
+        if (k == TALLY_WEIGHT || !(r->has[k] || (k == TALLY_BIAS && r->has[TALLY_WEIGHT]))) continue;
+        r->vector[k] = tally_take(m, panels * TALLY_PANEL, sizeof *r->vector[k]);
+        if (!r->vector[k]) return TALLY_NO_MEMORY;
     }
-    return (float)(h->scale * (counter < 0 ? -f : f));
+    r->tensor[TALLY_WEIGHT].factor = r->vector[TALLY_FACTOR];
+    return TALLY_OK;
 }
 
-static size_t value_bytes(enum format_values values) {
-    return values == FORMAT_I8 ? 1 : values == FORMAT_I16 ? 2 : 4;
+int tally_reading_close(struct tally_model *m, struct tally_reading *r) {
+    struct tally_step *s = r->step;
+    s->bias = r->vector[TALLY_BIAS];
+    s->factor = r->vector[TALLY_FACTOR];
+    if (!r->has[TALLY_WEIGHT]) return TALLY_OK;
+    if (s->factor) tally_give_back(m, s->factor);
+    s->factor = NULL;
+    return tally_step_build(m, s, &r->rows, r->tensor[TALLY_WEIGHT].nonzero);
 }
 
-/* The number that a code means. *code gets the counter, or the float's bits: 0 for a dead weight. False where the counter is
- * outside its symmetric range or the number not finite. */
-static int number_make(float *value, int32_t *code, const struct header *h, uint32_t bits) {
-    if (h->values == FORMAT_F32) {
-        memcpy(value, &bits, sizeof *value);
-        if (*value == 0) *value = 0, bits = 0; /* -0 is no weight */
-        *code = (int32_t)bits;
-    } else {
-        uint32_t sign = h->values == FORMAT_I8 ? 0x80u : h->values == FORMAT_I16 ? 0x8000u : 0x80000000u;
-        if (bits == sign) return 0; /* -128, -32768 ... */
-        int64_t counter = bits & sign ? (int64_t)bits - (int64_t)sign * 2 : (int64_t)bits;
-        *code = (int32_t)counter;
-        *value = counter_value(h, *code);
-    }
-    return *value - *value == 0;
-}
-
-static int number_read(float *value, int32_t *code, const struct header *h, struct tally_cursor *c) {
-    uint32_t bits = h->values == FORMAT_I8    ? tally_read_u8(c)
-                    : h->values == FORMAT_I16 ? tally_read_u16(c)
-                                              : tally_read_u32(c);
-    return number_make(value, code, h, bits);
-}
-
-/* The same for what the range decoder gives. */
-static int number_take(float *value, const struct header *h, int32_t code) {
-    uint32_t mask = h->values == FORMAT_I8 ? 0xffu : h->values == FORMAT_I16 ? 0xffffu : 0xffffffffu;
-    int32_t again;
-    return number_make(value, &again, h, (uint32_t)code & mask) && again == code;
-}
+/* --- payloads ------------------------------------------------------------------------------------------------------ */
 
 /* Whether this is stored for a dead weight; a counter whose number is too small for a float is not. */
-static int is_dead(const struct header *h, const unsigned char *at) {
-    struct tally_cursor c = tally_cursor_open(at, value_bytes(h->values));
+static int is_dead(const struct tally_tensor *h, const unsigned char *at) {
+    struct tally_cursor c = tally_cursor_open(at, tally_value_bytes(h->values));
     if (h->values == FORMAT_I8) return *at == 0;
     if (h->values == FORMAT_I16) return tally_read_u16(&c) == 0;
     return (tally_read_u32(&c) & (h->values == FORMAT_F32 ? 0x7fffffffu : 0xffffffffu)) == 0; /* or -0 */
@@ -138,10 +84,10 @@ static int is_dead(const struct header *h, const unsigned char *at) {
 
 /* --- payloads ------------------------------------------------------------------------------------------------------ */
 
-static int dense_read(struct tally_model *m, struct tally_rows *rows, const struct header *h,
+static int dense_read(struct tally_model *m, struct tally_rows *rows, const struct tally_tensor *h,
                       struct tally_cursor *c, const char *where) {
     size_t bytes;
-    if (!tally_multiply(&bytes, h->size, value_bytes(h->values)) || bytes > tally_cursor_left(c))
+    if (!tally_multiply(&bytes, h->size, tally_value_bytes(h->values)) || bytes > tally_cursor_left(c))
         return tally_fail(m, TALLY_BAD_FILE, "%s: %lu x %lu values, %lu bytes are left", where,
                           (unsigned long)h->rows, (unsigned long)h->columns,
                           (unsigned long)tally_cursor_left(c));
@@ -152,7 +98,7 @@ static int dense_read(struct tally_model *m, struct tally_rows *rows, const stru
         for (size_t j = 0; j < h->columns; j++) {
             float value;
             int32_t code;
-            if (!number_read(&value, &code, h, c))
+            if (!tally_number_read(&value, &code, h, i, c))
                 return tally_fail(m, TALLY_BAD_FILE, "%s: weight (%lu, %lu) is out of range", where,
                                   (unsigned long)i, (unsigned long)j);
             if (code != 0 && ++alive <= h->nonzero) tally_builder_add(&b, j, value);
@@ -170,7 +116,7 @@ static int dense_read(struct tally_model *m, struct tally_rows *rows, const stru
 /* Rows as they lie in the file; only values of more than a byte are brought into floats. *stored gets where the values
  * lie. */
 static int rows_find(struct tally_model *m, struct tally_rows *rows, const unsigned char **stored,
-                     const struct header *h, struct tally_cursor *c, const char *where) {
+                     const struct tally_tensor *h, struct tally_cursor *c, const char *where) {
     rows->wide = h->columns >= FORMAT_SHORT_COLUMNS;
     rows->counts = tally_read_bytes(c, h->rows, rows->wide ? 4 : 2);
     if (!rows->counts)
@@ -185,35 +131,38 @@ static int rows_find(struct tally_model *m, struct tally_rows *rows, const unsig
     }
     rows->steps = tally_read_bytes(c, rows->entries, 1);
     const unsigned char *codes =
-        rows->steps ? tally_read_bytes(c, rows->entries, value_bytes(h->values)) : NULL;
+        rows->steps ? tally_read_bytes(c, rows->entries, tally_value_bytes(h->values)) : NULL;
     *stored = codes;
     if (!codes)
         return tally_fail(m, TALLY_BAD_FILE, "%s: %lu entries, %lu bytes are left", where,
                           (unsigned long)rows->entries, (unsigned long)tally_cursor_left(c));
-    if (h->values == FORMAT_I8) {
+    if (h->values == FORMAT_I8 && !h->factor) {
         float *levels = tally_take(m, TALLY_LEVELS, sizeof *levels);
         if (!levels) return TALLY_NO_MEMORY;
         int32_t code;
         for (uint32_t i = 0; i < TALLY_LEVELS; i++)
-            if (!number_make(&levels[i], &code, h, i)) levels[i] = INFINITY; /* refused where it is used */
+            if (!tally_number_make(&levels[i], &code, h, 0, i))
+                levels[i] = INFINITY; /* refused where it is used */
         rows->codes = codes;
         rows->levels = levels;
         return TALLY_OK;
     }
     float *values = tally_take(m, rows->entries + 1, sizeof *values);
     if (!values) return TALLY_NO_MEMORY;
-    struct tally_cursor numbers = tally_cursor_open(codes, rows->entries * value_bytes(h->values));
-    for (size_t i = 0; i < rows->entries; i++) {
-        int32_t code;
-        if (!number_read(&values[i], &code, h, &numbers)) values[i] = INFINITY;
-    }
+    struct tally_cursor numbers = tally_cursor_open(codes, rows->entries * tally_value_bytes(h->values));
+    walk = tally_walk_open(rows);
+    for (size_t i = 0, entry = 0; i < h->rows; i++)
+        for (size_t count = tally_walk_row(&walk); count > 0; count--, entry++) {
+            int32_t code;
+            if (!tally_number_read(&values[entry], &code, h, i, &numbers)) values[entry] = INFINITY;
+        }
     rows->values = values;
     return TALLY_OK;
 }
 
 /* Whether the rows hold what the format promises: columns that rise and stay inside, no zeros but bridges. */
 static int rows_check(struct tally_model *m, const struct tally_rows *rows, const unsigned char *stored,
-                      const struct header *h, const char *where) {
+                      const struct tally_tensor *h, const char *where) {
     struct tally_walk walk = tally_walk_open(rows);
     size_t alive = 0;
     for (size_t i = 0; i < h->rows; i++) {
@@ -221,7 +170,7 @@ static int rows_check(struct tally_model *m, const struct tally_rows *rows, cons
         for (size_t k = 0; k < count; k++) {
             size_t entry = walk.entry, before = walk.column;
             float value = tally_walk_next(&walk);
-            int zero = is_dead(h, stored + entry * value_bytes(h->values));
+            int zero = is_dead(h, stored + entry * tally_value_bytes(h->values));
             if (k > 0 && walk.column == before)
                 return tally_fail(m, TALLY_BAD_FILE, "%s: row %lu has column %lu twice", where,
                                   (unsigned long)i, (unsigned long)walk.column);
@@ -244,136 +193,70 @@ static int rows_check(struct tally_model *m, const struct tally_rows *rows, cons
     return TALLY_OK;
 }
 
-/* The weight of a RANGED layer; the decoder is left at the bias. */
-static int ranged_rows(struct tally_model *m, struct tally_builder *b, const struct header *h,
-                       struct tally_coder *coder, size_t width, const char *where) {
-    struct tally_matrix_model *model = tally_take(m, 1, sizeof *model);
-    uint32_t *alive = model ? tally_take(m, h->columns, sizeof *alive) : NULL;
-    int32_t *row = alive ? tally_take(m, h->columns, sizeof *row) : NULL;
-    if (!row) return TALLY_NO_MEMORY;
-    tally_matrix_open(model, h->rows, h->columns, width, h->nonzero, h->values == FORMAT_F32, alive);
-    size_t left = h->nonzero;
-    int status = TALLY_OK;
-    for (size_t i = 0; i < h->rows && status == TALLY_OK; i++) {
-        memset(row, 0, h->columns * sizeof *row);
-        tally_code_row(model, coder, row);
-        if (coder->failed)
-            status = tally_fail(m, TALLY_BAD_FILE, "%s: its stream ends in row %lu", where, (unsigned long)i);
-        for (size_t j = 0; j < h->columns && status == TALLY_OK; j++) {
-            float value;
-            if (row[j] == 0) continue;
-            if (!number_take(&value, h, row[j]) || (value == 0 && h->values == FORMAT_F32))
-                status = tally_fail(m, TALLY_BAD_FILE, "%s: weight (%lu, %lu) is out of range", where,
-                                    (unsigned long)i, (unsigned long)j);
-            else if (left-- == 0)
-                status = tally_fail(m, TALLY_BAD_FILE, "%s: more weights than the %lu of its header", where,
-                                    (unsigned long)h->nonzero);
-            else
-                tally_builder_add(b, j, value);
-        }
-        tally_builder_end_row(b);
-    }
-    if (status == TALLY_OK && left)
-        status = tally_fail(m, TALLY_BAD_FILE, "%s: %lu weights fewer than its header says", where,
-                            (unsigned long)left);
-    tally_give_back(m, row);
-    tally_give_back(m, alive);
-    tally_give_back(m, model);
-    return status;
-}
-
-static int ranged_bias(struct tally_model *m, float *bias, const struct header *h, struct tally_coder *coder,
-                       const char *where) {
-    int32_t *numbers = tally_take(m, h->columns, sizeof *numbers);
-    if (!numbers) return TALLY_NO_MEMORY;
-    tally_code_numbers(coder, numbers, h->columns, h->values == FORMAT_F32);
-    int status = TALLY_OK;
+static int dense_vector(struct tally_model *m, struct tally_reading *r, int k, struct tally_cursor *c) {
+    const struct tally_tensor *t = &r->tensor[k];
+    const char *what = k == TALLY_BIAS ? "bias" : "factor", *many = k == TALLY_BIAS ? "biases" : "factors";
     size_t alive = 0;
-    if (coder->failed) status = tally_fail(m, TALLY_BAD_FILE, "%s: its stream ends in the bias", where);
-    for (size_t i = 0; i < h->columns && status == TALLY_OK; i++) {
-        alive += numbers[i] != 0;
-        if (!number_take(&bias[i], h, numbers[i]))
-            status = tally_fail(m, TALLY_BAD_FILE, "%s: bias %lu is out of range", where, (unsigned long)i);
-    }
-    if (status == TALLY_OK && alive != h->nonzero)
-        status =
-            tally_fail(m, TALLY_BAD_FILE, "%s: the header says %lu biases that are not zero, there are %lu",
-                       where, (unsigned long)h->nonzero, (unsigned long)alive);
-    tally_give_back(m, numbers);
-    return status;
-}
-
-static int ranged_read(struct tally_model *m, struct tally_linear *l, float *bias, const struct header *h,
-                       const struct header *hb, struct tally_cursor *c, size_t width, const char *where) {
-    size_t numbers = h->size + (hb ? hb->size : 0);
-    if (h->size > FORMAT_RANGED_MAX)
-        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu weights, at most %d are range coded", where,
-                          (unsigned long)h->size, FORMAT_RANGED_MAX);
-    if (numbers > m->ranged_left)
-        return tally_fail(m, TALLY_BAD_FILE,
-                          "%s: %lu numbers, %lu more may be range coded in so small a file", where,
-                          (unsigned long)numbers, (unsigned long)m->ranged_left);
-    m->ranged_left -= numbers;
-    struct tally_builder b;
-    if (tally_builder_open(&b, m, h->rows, h->columns, h->nonzero) != TALLY_OK) return TALLY_NO_MEMORY;
-    size_t bytes = tally_cursor_left(c);
-    struct tally_coder coder = tally_decoder_open(tally_read_bytes(c, bytes, 1), bytes);
-    int status = ranged_rows(m, &b, h, &coder, width, where);
-    if (status == TALLY_OK && hb) status = ranged_bias(m, bias, hb, &coder, where);
-    if (status == TALLY_OK && !tally_decoder_ended(&coder))
-        status = tally_fail(m, TALLY_BAD_FILE, "%s: its stream does not end where the section does", where);
-    l->rows = tally_builder_rows(&b);
-    return status;
-}
-
-static int dense_bias(struct tally_model *m, float *bias, const struct header *h, struct tally_cursor *c,
-                      const char *where) {
-    size_t alive = 0;
-    for (size_t i = 0; i < h->columns; i++) {
+    for (size_t i = 0; i < t->columns; i++) {
         int32_t code;
-        if (!number_read(&bias[i], &code, h, c) && !c->failed)
-            return tally_fail(m, TALLY_BAD_FILE, "%s: bias %lu is out of range", where, (unsigned long)i);
+        if (!tally_number_read(&r->vector[k][i], &code, t, 0, c) && !c->failed)
+            return tally_fail(m, TALLY_BAD_FILE, "%s: %s %lu is out of range", r->where, what,
+                              (unsigned long)i);
         alive += code != 0;
     }
-    if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "%s: ends within the bias", where);
-    if (alive != h->nonzero)
-        return tally_fail(m, TALLY_BAD_FILE,
-                          "%s: the header says %lu biases that are not zero, there are %lu", where,
-                          (unsigned long)h->nonzero, (unsigned long)alive);
+    if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "%s: ends within the %s", r->where, what);
+    if (alive != t->nonzero)
+        return tally_fail(m, TALLY_BAD_FILE, "%s: the header says %lu %s that are not zero, there are %lu",
+                          r->where, (unsigned long)t->nonzero, many, (unsigned long)alive);
     return TALLY_OK;
 }
 
-int tally_layer_read(struct tally_model *m, struct tally_linear *l, struct tally_cursor *c, int with_bias,
-                     size_t width, const char *where) {
-    struct header h, hb;
-    int status = header_read(m, &h, c, l->out, l->in, where);
-    char bias_where[WHERE];
-    snprintf(bias_where, sizeof bias_where, "%s's bias", where);
-    if (status == TALLY_OK && with_bias) status = header_read(m, &hb, c, 1, l->out, bias_where);
-    if (status != TALLY_OK) return status;
-    if (with_bias && hb.coding != (h.coding == FORMAT_RANGED ? FORMAT_RANGED : FORMAT_DENSE))
-        return tally_fail(m, TALLY_BAD_FILE, "%s: coding %d does not go with a bias of coding %d", where,
-                          (int)h.coding, (int)hb.coding);
-    /* The bias is small, so that it may be taken before the payload is looked at only where there are bytes for it. */
-    if (h.coding != FORMAT_RANGED && l->out > tally_cursor_left(c))
-        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu outputs in %lu bytes", where, (unsigned long)l->out,
-                          (unsigned long)tally_cursor_left(c));
-    float *bias = tally_take(m, (l->out + TALLY_PANEL - 1) / TALLY_PANEL * TALLY_PANEL, sizeof *bias);
-    if (!bias) return TALLY_NO_MEMORY;
-    l->bias = bias;
-    l->nonzero = h.nonzero;
-    if (h.coding == FORMAT_RANGED)
-        return ranged_read(m, l, bias, &h, with_bias ? &hb : NULL, c, width, where);
-    if (h.coding == FORMAT_ROWS) {
-        const unsigned char *stored;
-        status = rows_find(m, &l->rows, &stored, &h, c, where);
-        if (status == TALLY_OK) status = rows_check(m, &l->rows, stored, &h, where);
-    } else {
-        status = dense_read(m, &l->rows, &h, c, where);
-    }
-    if (status == TALLY_OK && with_bias) status = dense_bias(m, bias, &hb, c, where);
+static int weight_read(struct tally_model *m, struct tally_reading *r, struct tally_cursor *c) {
+    const struct tally_tensor *t = &r->tensor[TALLY_WEIGHT];
+    const unsigned char *stored;
+    if (t->coding == FORMAT_DENSE) return dense_read(m, &r->rows, t, c, r->where);
+    int status = rows_find(m, &r->rows, &stored, t, c, r->where);
+    return status == TALLY_OK ? rows_check(m, &r->rows, stored, t, r->where) : status;
+}
+
+/* Everything goes with the weight's coding. */
+static int codings_check(struct tally_model *m, const struct tally_reading *r) {
+    enum format_coding coding = r->has[TALLY_WEIGHT] ? r->tensor[TALLY_WEIGHT].coding : FORMAT_DENSE,
+                       wanted = coding == FORMAT_RANGED ? FORMAT_RANGED : FORMAT_DENSE;
+    for (int k = 0; k < TALLY_TENSORS; k++)
+        if (k != TALLY_WEIGHT && r->has[k] && r->tensor[k].coding != wanted)
+            return tally_fail(m, TALLY_BAD_FILE, "%s: coding %d does not go with a %s of coding %d", r->where,
+                              (int)coding, k == TALLY_BIAS ? "bias" : "factor", (int)r->tensor[k].coding);
+    return TALLY_OK;
+}
+
+static int payloads_read(struct tally_model *m, struct tally_reading *r, struct tally_cursor *c) {
+    int status = TALLY_OK;
+    for (int k = 0; k < TALLY_TENSORS && status == TALLY_OK; k++)
+        if (r->has[k]) status = k == TALLY_WEIGHT ? weight_read(m, r, c) : dense_vector(m, r, k, c);
     if (status == TALLY_OK && tally_cursor_left(c))
-        status = tally_fail(m, TALLY_BAD_FILE, "%s: %lu bytes behind its payload", where,
-                            (unsigned long)tally_cursor_left(c));
+        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu bytes behind its payload", r->where,
+                          (unsigned long)tally_cursor_left(c));
+    return status;
+}
+
+int tally_layer_read(struct tally_model *m, struct tally_reading *r, struct tally_cursor *c) {
+    size_t outputs = r->tensor[TALLY_BIAS].columns;
+    if (tally_reading_headers(m, r, c, 0) != TALLY_OK || codings_check(m, r) != TALLY_OK)
+        return TALLY_BAD_FILE;
+    int ranged = r->has[TALLY_WEIGHT] && r->tensor[TALLY_WEIGHT].coding == FORMAT_RANGED;
+    if (ranged && tally_reading_allow(m, r) != TALLY_OK) return TALLY_BAD_FILE;
+    /* The bias is small, so that it may be taken before the payload is looked at only where there are bytes for it. */
+    if (!ranged && outputs > tally_cursor_left(c))
+        return tally_fail(m, TALLY_BAD_FILE, "%s: %lu outputs in %lu bytes", r->where, (unsigned long)outputs,
+                          (unsigned long)tally_cursor_left(c));
+    int status = tally_reading_take(m, r);
+    if (status != TALLY_OK) return status;
+    if (!ranged) return payloads_read(m, r, c);
+    size_t bytes = tally_cursor_left(c);
+    struct tally_coder coder = tally_decoder_open(tally_read_bytes(c, bytes, 1), bytes);
+    status = tally_reading_decode(m, r, &coder);
+    if (status == TALLY_OK && !tally_decoder_ended(&coder))
+        return tally_fail(m, TALLY_BAD_FILE, "%s: its stream does not end where the section does", r->where);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Loading: header, directory, program; a LAYER section each goes to layer.c. The format is in format.h. */
+/* Loading: memory, header and directory. The sections go to program.c, layer.c and stream.c; the format is in format.h. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,123 +72,6 @@ void tally_model_free(struct tally_model *m) {
     m->options.release(m->options.context, m);
 }
 
-/* --- the program --------------------------------------------------------------------------------------------------- */
-
-static int shape_read(struct tally_model *m, struct tally_cursor *c) {
-    m->rank = tally_read_u8(c);
-    if (c->failed || m->rank < 1 || m->rank > 4)
-        return tally_fail(m, TALLY_BAD_FILE, "program: %lu dimensions, wanted 1 to 4",
-                          (unsigned long)m->rank);
-    m->inputs = 1;
-    for (size_t i = 0; i < m->rank; i++) {
-        m->dim[i] = tally_read_u32(c);
-        if (c->failed) return tally_fail(m, TALLY_BAD_FILE, "program: ends within the input's shape");
-        if (m->dim[i] < 1 || m->dim[i] > FORMAT_DIM_MAX)
-            return tally_fail(m, TALLY_BAD_FILE, "program: dimension %lu of the input is %lu, wanted 1 to %d",
-                              (unsigned long)i, (unsigned long)m->dim[i], FORMAT_DIM_MAX);
-        if (!tally_multiply(&m->inputs, m->inputs, m->dim[i]) || m->inputs > FORMAT_DIM_MAX)
-            return tally_fail(m, TALLY_BAD_FILE, "program: the input has more than %d numbers",
-                              FORMAT_DIM_MAX);
-    }
-    return TALLY_OK;
-}
-
-static int is_finite(float x) {
-    return x - x == 0;
-}
-
-/* One layer of the program; `flat` is set where the sample has one dimension. */
-static int step_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c, size_t number,
-                     int *flat, int *with_bias) {
-    unsigned kind = tally_read_u8(c);
-    if (!c->failed && (kind < FORMAT_FLATTEN || kind >= FORMAT_KIND_END))
-        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu is of unknown kind %u, wanted 1 to %d",
-                          (unsigned long)number, kind, FORMAT_KIND_END - 1);
-    s->kind = (enum format_kind)kind;
-    s->out = s->in;
-    if (kind == FORMAT_FLATTEN) *flat = 1;
-    if (kind == FORMAT_AFFINE) {
-        s->scale = tally_read_f32(c);
-        s->shift = tally_read_f32(c);
-        if (!is_finite(s->scale) || !is_finite(s->shift))
-            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu: scale and shift must be finite",
-                              (unsigned long)number);
-    }
-    if ((kind == FORMAT_LINEAR || kind == FORMAT_SOFTMAX) && !*flat)
-        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu wants samples of one dimension",
-                          (unsigned long)number);
-    if (kind == FORMAT_LINEAR) {
-        s->out = tally_read_u32(c);
-        *with_bias = tally_read_u8(c);
-        if (!c->failed && (s->out < 1 || s->out > FORMAT_DIM_MAX))
-            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu has %lu outputs, wanted 1 to %d",
-                              (unsigned long)number, (unsigned long)s->out, FORMAT_DIM_MAX);
-        if (*with_bias > 1)
-            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu: bias is %d, wanted 0 or 1",
-                              (unsigned long)number, *with_bias);
-    }
-    if (c->failed)
-        return tally_fail(m, TALLY_BAD_FILE, "program: ends within layer %lu", (unsigned long)number);
-    return TALLY_OK;
-}
-
-static void widest_raise(struct tally_model *m, size_t size) {
-    size_t whole = (size + TALLY_PANEL - 1) / TALLY_PANEL * TALLY_PANEL;
-    if (whole > m->widest) m->widest = whole;
-}
-
-/* The program's layers; each linear one takes the next section, sections[0] being the program. */
-static int program_read(struct tally_model *m, const struct tally_cursor *sections, size_t section_count) {
-    struct tally_cursor c = sections[0];
-    if (shape_read(m, &c) != TALLY_OK) return TALLY_BAD_FILE;
-    m->step_count = tally_read_u16(&c);
-    if (c.failed || m->step_count < 1 || m->step_count > FORMAT_LAYERS_MAX ||
-        m->step_count > tally_cursor_left(&c))
-        return tally_fail(m, TALLY_BAD_FILE, "program: %lu layers in %lu bytes, wanted 1 to %d",
-                          (unsigned long)m->step_count, (unsigned long)tally_cursor_left(&c),
-                          FORMAT_LAYERS_MAX);
-    m->steps = tally_take(m, m->step_count, sizeof *m->steps);
-    if (!m->steps) return TALLY_NO_MEMORY;
-    size_t size = m->inputs, next = 1;
-    int flat = m->rank == 1, first_linear = 1;
-    widest_raise(m, size);
-    for (size_t i = 0; i < m->step_count; i++) {
-        struct tally_step *s = &m->steps[i];
-        int with_bias = 0;
-        s->in = size;
-        int status = step_read(m, s, &c, i, &flat, &with_bias);
-        if (status != TALLY_OK) return status;
-        size = s->out;
-        widest_raise(m, size);
-        if (s->kind != FORMAT_LINEAR) continue;
-        char where[32];
-        snprintf(where, sizeof where, "layer %lu", (unsigned long)i);
-        if (next == section_count) return tally_fail(m, TALLY_BAD_FILE, "%s: has no section", where);
-        s->linear = tally_take(m, 1, sizeof *s->linear);
-        if (!s->linear) return TALLY_NO_MEMORY;
-        s->linear->in = s->in;
-        s->linear->out = s->out;
-        size_t width = first_linear && m->rank > 1 ? m->dim[m->rank - 1] : 0;
-        first_linear = 0;
-        struct tally_cursor section = sections[next++];
-        status = tally_layer_read(m, s->linear, &section, with_bias, width, where);
-        if (status == TALLY_OK) status = tally_layer_build(m, s->linear);
-        if (status != TALLY_OK) return status;
-    }
-    if (tally_cursor_left(&c))
-        return tally_fail(m, TALLY_BAD_FILE, "program: %lu bytes behind its last layer",
-                          (unsigned long)tally_cursor_left(&c));
-    if (next != section_count)
-        return tally_fail(m, TALLY_BAD_FILE, "%lu sections, but the program wants %lu",
-                          (unsigned long)section_count, (unsigned long)next);
-    m->outputs = size;
-    size_t floats;
-    if (!tally_multiply(&floats, m->widest, 2 * TALLY_LANES) || floats > SIZE_MAX / 2 / sizeof(float))
-        return tally_fail(m, TALLY_NO_MEMORY, "samples of %lu numbers are too large for this machine",
-                          (unsigned long)m->widest);
-    return TALLY_OK;
-}
-
 /* --- header and directory ------------------------------------------------------------------------------------------ */
 
 static int header_read(struct tally_model *m, struct tally_cursor *c, size_t size, size_t *section_count) {
@@ -201,9 +84,10 @@ static int header_read(struct tally_model *m, struct tally_cursor *c, size_t siz
                           FORMAT_HEADER);
     tally_read_bytes(c, 4, 1);
     unsigned version = tally_read_u16(c);
-    if (version != FORMAT_VERSION)
-        return tally_fail(m, TALLY_BAD_FILE, "format version %u, this library reads %d", version,
+    if (version < 1 || version > FORMAT_VERSION)
+        return tally_fail(m, TALLY_BAD_FILE, "format version %u, this library reads 1 to %d", version,
                           FORMAT_VERSION);
+    m->version = version;
     *section_count = tally_read_u16(c);
     uint32_t bytes = tally_read_u32(c), checksum = tally_read_u32(c);
     if (bytes != size)
@@ -223,12 +107,14 @@ static int header_read(struct tally_model *m, struct tally_cursor *c, size_t siz
 
 /* A cursor for each section, which must fill the file. */
 static int directory_read(struct tally_model *m, struct tally_cursor *sections, struct tally_cursor *c,
-                          size_t count) {
+                          size_t count, int *stream) {
     struct tally_cursor content = *c;
     tally_read_bytes(&content, count, FORMAT_ENTRY);
     for (size_t i = 0; i < count; i++) {
         unsigned kind = tally_read_u16(c), zero = tally_read_u16(c),
                  wanted = i ? FORMAT_LAYER : FORMAT_PROGRAM;
+        *stream = m->version > 1 && count == 2 && i == 1 && kind == FORMAT_STREAM;
+        if (*stream) wanted = FORMAT_STREAM;
         uint32_t bytes = tally_read_u32(c), checksum = tally_read_u32(c);
         if (kind != wanted || zero != 0)
             return tally_fail(m, TALLY_BAD_FILE, "section %lu: kind %u and %u behind it, wanted %u and 0",
@@ -259,8 +145,11 @@ static int file_read(struct tally_model *m, const void *bytes, size_t size) {
     m->ranged_left += size < SIZE_MAX / FORMAT_RANGED_BYTE / 2 ? size * FORMAT_RANGED_BYTE : SIZE_MAX / 2;
     struct tally_cursor *sections = tally_take(m, count, sizeof *sections);
     if (!sections) return TALLY_NO_MEMORY;
-    status = directory_read(m, sections, &c, count);
-    if (status == TALLY_OK) status = program_read(m, sections, count);
+    int stream = 0;
+    status = directory_read(m, sections, &c, count, &stream);
+    if (status == TALLY_OK) status = tally_program_read(m, sections[0]);
+    if (status == TALLY_OK) status = tally_plan_make(m);
+    if (status == TALLY_OK) status = tally_tensors_read(m, sections, count, stream);
     tally_give_back(m, sections);
     return status;
 }

@@ -12,6 +12,7 @@ enum {
     TALLY_LANES = 64, /* samples that run together, at most */
     TALLY_PANEL = 32, /* outputs of a dense panel */
     TALLY_SPARE = 8,  /* entries behind the last column's that may be read */
+    TALLY_SLACK = 16, /* numbers behind a result that may be read */
     TALLY_LEVELS = 256
 };
 
@@ -27,6 +28,7 @@ struct tally_rows {
     const float *levels;        /* [TALLY_LEVELS], by code */
     const float *values;        /* [entries], where there are no codes */
     size_t entries;             /* bridges too */
+    int built;                  /* counts, steps and values are the model's memory, not the file's */
 };
 
 /* The same by columns (inputs): entries start[j] .. start[j + 1] - 1 belong to input j. TALLY_SPARE more are there. */
@@ -50,11 +52,47 @@ struct tally_linear {
     int dense_one, dense_many;
 };
 
+/* A weight of a conv2d: of output o the products start[o] .. start[o + 1] - 1, of a value and the number that lies `at` behind
+ * the window's first in the padded images. */
+struct tally_tap {
+    uint32_t at;
+    float value;
+};
+
+struct tally_conv {
+    size_t out, down, across; /* channels and size of the result */
+    size_t row, plane;        /* numbers of a row and of a plane of the padded images */
+    size_t stride[2];
+    size_t nonzero;
+    const float *bias; /* [out] */
+    const uint32_t *start;
+    const struct tally_tap *taps;
+};
+
+struct tally_shape {
+    size_t rank, dim[4];
+    size_t width; /* of the images that flattened ones were, or 0 */
+};
+
 struct tally_step {
     enum format_kind kind;
-    size_t in, out;
-    float scale, shift; /* affine */
+    unsigned form;                  /* FORMAT_HAS_... */
+    uint32_t input[2];              /* results: 0 the sample, i + 1 that of step i */
+    struct tally_shape from, shape; /* of input[0] and of the result */
+    size_t in, out;                 /* numbers of these */
+    float scale, shift;             /* affine; leaky_relu: its slope; norms: eps */
+    uint32_t size[2], stride[2], padding[2], dilation[2], groups, k;
+    size_t rows, columns; /* of the weight; 0 where there is none */
+    size_t nonzero;
+    size_t width; /* of the image that a row of it is, or 0: for the range coder */
     struct tally_linear *linear;
+    struct tally_conv *conv;
+    const struct tally_columns *lookup; /* embedding: by rows */
+    const float *table;                 /* positional_embedding [in] */
+    const float *bias, *factor;
+    size_t at,
+        work;     /* of its result, and of memory while it runs, in numbers from the begin of the scratch */
+    int in_place; /* its result lies where input[0]'s did */
 };
 
 struct tally_kernels {
@@ -65,6 +103,10 @@ struct tally_kernels {
     /* For `lanes` samples, 16, 32 or 64: x [in][lanes], y [out][lanes]. */
     void (*sparse_many)(float *y, const struct tally_linear *l, const float *x, size_t lanes);
     void (*dense_many)(float *y, const struct tally_linear *l, const float *x, size_t lanes);
+    /* Of padded images x [channels][row][...], y [out][down][across]; TALLY_SLACK numbers behind x may be read. `plane`
+     * [l->plane + TALLY_SLACK] is written to. */
+    void (*conv_one)(float *y, const struct tally_conv *l, const float *x, float *plane);
+    void (*conv_many)(float *y, const struct tally_conv *l, const float *x, size_t lanes);
     /* x [lanes][features] to feature-major y [features][lanes]; only `count` samples are there, the others become 0. */
     void (*to_lanes)(float *y, const float *x, size_t features, size_t count, size_t lanes);
     /* The way back for the `count` samples: x [features][lanes] to y [count][features]. */
@@ -90,8 +132,10 @@ struct tally_model {
     clock_t measured;   /* spent on choosing kernels */
     struct tally_block *blocks;
     const struct tally_kernels *kernels;
-    size_t rank, dim[4];
-    size_t inputs, outputs, widest; /* numbers per sample; widest: of any layer, with whole panels */
+    unsigned version;
+    struct tally_shape shape; /* of a sample */
+    size_t inputs, outputs;   /* numbers per sample */
+    size_t room, result;      /* numbers of scratch per sample, and where in it the outputs are */
     size_t step_count;
     struct tally_step *steps;
     struct tally_error *error; /* while loading */
@@ -107,10 +151,22 @@ int tally_fail(const struct tally_model *m, int status, const char *format, ...)
 void *tally_take(struct tally_model *m, size_t count, size_t size);
 void tally_give_back(struct tally_model *m, const void *memory); /* NULL is fine */
 
-/* Reads a LAYER section into the step's linear: its bias, and its weight by rows. `width` is that of the image a row is,
- * or 0; `where` names the layer in messages. */
-int tally_layer_read(struct tally_model *m, struct tally_linear *l, struct tally_cursor *c, int with_bias,
-                     size_t width, const char *where);
+/* Reads the program: fills shape, inputs, outputs, and the steps without their tensors. */
+int tally_program_read(struct tally_model *m, struct tally_cursor c);
+
+/* Where results lie in the scratch, so that each stays until its last reader is done: fills `at`, `work`, `in_place`, room. */
+int tally_plan_make(struct tally_model *m);
+
+/* Reads the tensors of all steps from their sections, or the one that is a stream; sections[0] is the program. */
+int tally_tensors_read(struct tally_model *m, const struct tally_cursor *sections, size_t count, int stream);
+
+/* Makes of a weight, given by rows, what the step keeps of it; s->bias is there. */
+int tally_step_build(struct tally_model *m, struct tally_step *s, const struct tally_rows *rows,
+                     size_t nonzero);
+void tally_rows_give_back(struct tally_model *m, const struct tally_rows *rows);
+
+/* The step without weights or sums: x and b its inputs, y its result, x itself where it works in place. */
+void tally_step_apply(const struct tally_step *s, float *y, const float *x, const float *b, size_t lanes);
 
 /* Makes the forms that the kernel wants: columns, panels; measures where the choice is open. */
 int tally_layer_build(struct tally_model *m, struct tally_linear *l);

@@ -59,6 +59,14 @@ void tally_builder_end_row(struct tally_builder *b) {
 }
 
 struct tally_rows tally_builder_rows(const struct tally_builder *b) {
-    struct tally_rows rows = {b->counts, b->wide, b->steps, NULL, NULL, b->values, b->entries};
+    struct tally_rows rows = {b->counts, b->wide, b->steps, NULL, NULL, b->values, b->entries, 1};
     return rows;
+}
+
+void tally_rows_give_back(struct tally_model *m, const struct tally_rows *rows) {
+    tally_give_back(m, rows->values);
+    tally_give_back(m, rows->levels);
+    if (!rows->built) return;
+    tally_give_back(m, rows->steps);
+    tally_give_back(m, rows->counts);
 }

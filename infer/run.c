@@ -2,7 +2,6 @@
  *
  * A batch is cut into groups of up to 64 samples, each of which goes through all layers before the next starts, so that
  * activations stay in the cache and the scratch stays small. */
-#include <math.h>
 #include <string.h>
 
 #include "infer/model.h"
@@ -21,8 +20,8 @@ size_t tally_model_outputs(const struct tally_model *m) {
 }
 
 int tally_model_shape(const struct tally_model *m, size_t dim[4]) {
-    for (size_t i = 0; i < m->rank; i++) dim[i] = m->dim[i];
-    return (int)m->rank;
+    for (size_t i = 0; i < m->shape.rank; i++) dim[i] = m->shape.dim[i];
+    return (int)m->shape.rank;
 }
 
 size_t tally_model_bytes(const struct tally_model *m) {
@@ -31,15 +30,13 @@ size_t tally_model_bytes(const struct tally_model *m) {
 
 size_t tally_model_weights(const struct tally_model *m) {
     size_t weights = 0;
-    for (size_t i = 0; i < m->step_count; i++)
-        if (m->steps[i].linear) weights += m->steps[i].in * m->steps[i].out;
+    for (size_t i = 0; i < m->step_count; i++) weights += m->steps[i].rows * m->steps[i].columns;
     return weights;
 }
 
 size_t tally_model_nonzero(const struct tally_model *m) {
     size_t nonzero = 0;
-    for (size_t i = 0; i < m->step_count; i++)
-        if (m->steps[i].linear) nonzero += m->steps[i].linear->nonzero;
+    for (size_t i = 0; i < m->step_count; i++) nonzero += m->steps[i].nonzero;
     return nonzero;
 }
 
@@ -59,65 +56,49 @@ static size_t weight_bytes(const struct tally_linear *l, int dense, int many) {
     return l->out * (rows->wide ? 4 : 2) + rows->entries * (rows->codes ? 2 : 1 + sizeof *rows->values);
 }
 
+/* Multiplications of a sample, of all weights or of those that are not zero. */
+static size_t products_of(const struct tally_step *s, size_t weights) {
+    if (s->kind == FORMAT_CONV2D) return weights * s->shape.dim[1] * s->shape.dim[2];
+    return s->kind == FORMAT_LINEAR ? weights * (s->in / s->columns) : 0;
+}
+
 struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) {
-    static const char *const names[FORMAT_KIND_END] = {"",     "flatten", "linear",  "affine", "relu",
-                                                       "gelu", "tanh",    "sigmoid", "softmax"};
+    static const char *const names[FORMAT_KIND_END] = {"",
+                                                       "flatten",
+                                                       "linear",
+                                                       "affine",
+                                                       "relu",
+                                                       "gelu",
+                                                       "tanh",
+                                                       "sigmoid",
+                                                       "softmax",
+                                                       "leaky_relu",
+                                                       "silu",
+                                                       "conv2d",
+                                                       "max_pool2d",
+                                                       "avg_pool2d",
+                                                       "global_avg_pool2d",
+                                                       "batch_norm",
+                                                       "k_winners",
+                                                       "layer_norm",
+                                                       "rms_norm",
+                                                       "add",
+                                                       "concat",
+                                                       "embedding",
+                                                       "positional_embedding"};
     const struct tally_step *s = &m->steps[index];
-    struct tally_layer l = {names[s->kind], s->in, s->out, 0, 0, "", "", 0, 0};
+    struct tally_layer l = {names[s->kind], s->in, s->out, s->rows * s->columns, s->nonzero, "", "", 0, 0, 0};
+    l.products = products_of(s, s->nonzero);
     if (s->linear) {
-        l.weights = s->in * s->out;
-        l.nonzero = s->linear->nonzero;
         l.kernel_one = s->linear->dense_one ? "dense" : "sparse";
         l.kernel_many = s->linear->dense_many ? "dense" : "sparse";
         l.bytes_one = weight_bytes(s->linear, s->linear->dense_one, 0);
         l.bytes_many = weight_bytes(s->linear, s->linear->dense_many, 1);
+    } else if (s->rows) {
+        l.kernel_one = l.kernel_many = "sparse";
+        l.bytes_one = l.bytes_many = s->nonzero * sizeof(struct tally_tap);
     }
     return l;
-}
-
-/* --- layers without weights ---------------------------------------------------------------------------------------- */
-
-static void relu(float *x, size_t count) {
-    for (size_t i = 0; i < count; i++) x[i] = x[i] > 0 ? x[i] : 0;
-}
-
-static void softmax(float *x, size_t features, size_t lanes) {
-    for (size_t l = 0; l < lanes; l++) {
-        float most = x[l];
-        double sum = 0;
-        for (size_t i = 1; i < features; i++) most = x[i * lanes + l] > most ? x[i * lanes + l] : most;
-        for (size_t i = 0; i < features; i++) sum += exp((double)(x[i * lanes + l] - most));
-        for (size_t i = 0; i < features; i++)
-            x[i * lanes + l] = (float)(exp((double)(x[i * lanes + l] - most)) / sum);
-    }
-}
-
-/* In place on x [features][lanes]. */
-static void step_apply(const struct tally_step *s, float *x, size_t lanes) {
-    size_t count = s->out * lanes;
-    switch (s->kind) {
-    case FORMAT_AFFINE:
-        for (size_t i = 0; i < count; i++) x[i] = (float)((double)s->scale * (double)x[i] + (double)s->shift);
-        break;
-    case FORMAT_RELU:
-        relu(x, count);
-        break;
-    case FORMAT_GELU: /* x times the normal distribution function, by way of erfc(-x sqrt(1 / 2)) / 2 */
-        for (size_t i = 0; i < count; i++)
-            x[i] = (float)(x[i] * 0.5 * erfc(-(double)x[i] * 0.7071067811865476));
-        break;
-    case FORMAT_TANH:
-        for (size_t i = 0; i < count; i++) x[i] = (float)tanh((double)x[i]);
-        break;
-    case FORMAT_SIGMOID:
-        for (size_t i = 0; i < count; i++) x[i] = (float)(1 / (1 + exp(-(double)x[i])));
-        break;
-    case FORMAT_SOFTMAX:
-        softmax(x, s->out, lanes);
-        break;
-    default:
-        break;
-    }
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------- */
@@ -129,27 +110,60 @@ static size_t lanes_for(size_t left) {
 }
 
 size_t tally_scratch_bytes(const struct tally_model *m, size_t batch) {
-    return 2 * m->widest * lanes_for(batch) * sizeof(float) + ALIGNMENT;
+    return m->room * lanes_for(batch) * sizeof(float) + ALIGNMENT;
 }
 
-/* All layers, from one of the two buffers to the other; returns the one with the result. */
-static float *layers_run(const struct tally_model *m, float *now, float *other, size_t lanes) {
+static void linear_run(const struct tally_kernels *k, const struct tally_step *s, float *y, const float *x,
+                       size_t lanes) {
+    const struct tally_linear *l = s->linear;
+    size_t rows = s->in / s->columns;
+    for (size_t i = 0; i < rows; i++, x += s->columns * lanes, y += s->rows * lanes)
+        if (lanes == 1)
+            (l->dense_one ? k->dense_one : k->sparse_one)(y, l, x);
+        else
+            (l->dense_many ? k->dense_many : k->sparse_many)(y, l, x, lanes);
+}
+
+/* x with its padding, zeros: the sums stay the same to the bit. */
+static void images_pad(const struct tally_step *s, float *y, const float *x, size_t lanes) {
+    const struct tally_conv *l = s->conv;
+    size_t width = s->from.dim[2] * lanes, row = l->row * lanes, above = s->padding[0] * row,
+           before = s->padding[1] * lanes;
+    memset(y, 0, s->from.dim[0] * l->plane * lanes * sizeof *y);
+    for (size_t c = 0; c < s->from.dim[0]; c++, y += l->plane * lanes)
+        for (size_t i = 0; i < s->from.dim[1]; i++, x += width)
+            memcpy(y + above + i * row + before, x, width * sizeof *y);
+}
+
+/* `work` has room for padded images, if there is padding, and a plane. */
+static void conv_run(const struct tally_kernels *k, const struct tally_step *s, float *y, const float *x,
+                     float *work, size_t lanes) {
+    if (s->padding[0] || s->padding[1]) {
+        images_pad(s, work, x, lanes);
+        x = work;
+        work += (s->from.dim[0] * s->conv->plane + TALLY_SLACK) * lanes;
+    }
+    if (lanes == 1)
+        k->conv_one(y, s->conv, x, work);
+    else
+        k->conv_many(y, s->conv, x, lanes);
+}
+
+/* All layers; the sample lies at the begin of the scratch. */
+static void layers_run(const struct tally_model *m, float *scratch, size_t lanes) {
     for (size_t i = 0; i < m->step_count; i++) {
         const struct tally_step *s = &m->steps[i];
-        const struct tally_linear *l = s->linear;
-        if (!l) {
-            step_apply(s, now, lanes);
-            continue;
-        }
-        if (lanes == 1)
-            (l->dense_one ? m->kernels->dense_one : m->kernels->sparse_one)(other, l, now);
+        const float *input[2];
+        for (int k = 0; k < 2; k++)
+            input[k] = scratch + (s->input[k] ? m->steps[s->input[k] - 1].at : 0) * lanes;
+        float *y = scratch + s->at * lanes;
+        if (s->linear)
+            linear_run(m->kernels, s, y, input[0], lanes);
+        else if (s->conv)
+            conv_run(m->kernels, s, y, input[0], scratch + s->work * lanes, lanes);
         else
-            (l->dense_many ? m->kernels->dense_many : m->kernels->sparse_many)(other, l, now, lanes);
-        float *swap = now;
-        now = other;
-        other = swap;
+            tally_step_apply(s, y, input[0], input[1], lanes);
     }
-    return now;
 }
 
 int tally_run(const struct tally_model *m, const float *x, size_t batch, float *y, void *scratch,
@@ -159,17 +173,17 @@ int tally_run(const struct tally_model *m, const float *x, size_t batch, float *
     if (!x || !y || !scratch || scratch_bytes < tally_scratch_bytes(m, batch))
         return tally_fail(&where, TALLY_BAD_CALL, "run: wants x, y and %lu bytes of scratch, has %lu",
                           (unsigned long)tally_scratch_bytes(m, batch), (unsigned long)scratch_bytes);
-    float *one = (float *)(((uintptr_t)scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    float *room = (float *)(((uintptr_t)scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     while (batch) {
         size_t lanes = lanes_for(batch), count = batch < lanes ? batch : lanes;
-        float *other = one + m->widest * lanes, *result;
+        float *result = room + m->result * lanes;
         if (lanes == 1) {
-            memcpy(one, x, m->inputs * sizeof *one);
-            result = layers_run(m, one, other, 1);
+            memcpy(room, x, m->inputs * sizeof *room);
+            layers_run(m, room, 1);
             memcpy(y, result, m->outputs * sizeof *y);
         } else {
-            m->kernels->to_lanes(one, x, m->inputs, count, lanes);
-            result = layers_run(m, one, other, lanes);
+            m->kernels->to_lanes(room, x, m->inputs, count, lanes);
+            layers_run(m, room, lanes);
             m->kernels->from_lanes(y, result, m->outputs, count, lanes);
         }
         x += count * m->inputs;

@@ -89,6 +89,7 @@ struct tally_layer {
     const char *kernel_one;       /* "sparse" or "dense", for single samples; "" where it has no weights */
     const char *kernel_many;      /* the same for batches */
     size_t bytes_one, bytes_many; /* of weights read: for a sample without zeros, for 64 together */
+    size_t products;              /* multiplications of weights that are not zero, for one sample */
 };
 
 size_t tally_model_layers(const struct tally_model *model);

@@ -4,6 +4,7 @@
 #include "export/tally.h"
 #include "infer/model.h"
 #include "tests/check.h"
+#include "tests/layer_nets.h"
 #include "tests/nets.h"
 
 enum { SETS = 3, CODINGS = 3, BATCH = 70, SCRATCH_OFF = 3 };
@@ -182,6 +183,22 @@ static void every_activation(void **state) {
     }
 }
 
+// Every kind of layer, as trained and ready to run, with counters and floats.
+static void every_layer(void **state) {
+    (void)state;
+    static const size_t batches[] = {1, 5, 17, 40, BATCH, 3};
+    static const enum number_kind kinds[] = {NUMBER_SQUARE, NUMBER_KINDS, NUMBER_EXP};
+    for (int i = 0; i < LAYER_NETS; i++)
+        for (int k = 0; k < 3; k++) {
+            struct made m = made_new(layer_nets[i], kinds[k]);
+            net_check(m.net, batches, sizeof batches / sizeof *batches);
+            net_prepare(m.net);
+            if (k == 2) net_requantise_biases(m.net);
+            net_check(m.net, batches, sizeof batches / sizeof *batches);
+            made_free(&m);
+        }
+}
+
 // What `auto` chose, whatever it is, and the choice of the set.
 static void chosen_kernels(void **state) {
     (void)state;
@@ -315,10 +332,15 @@ static void samples_to_lanes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_shape),    cmocka_unit_test(every_batch),
-        cmocka_unit_test(wide_rows),      cmocka_unit_test(every_activation),
-        cmocka_unit_test(chosen_kernels), cmocka_unit_test(kernels_without_room),
-        cmocka_unit_test(exact_arrays),   cmocka_unit_test(samples_to_lanes),
+        cmocka_unit_test(every_shape),
+        cmocka_unit_test(every_batch),
+        cmocka_unit_test(wide_rows),
+        cmocka_unit_test(every_activation),
+        cmocka_unit_test(every_layer),
+        cmocka_unit_test(chosen_kernels),
+        cmocka_unit_test(kernels_without_room),
+        cmocka_unit_test(exact_arrays),
+        cmocka_unit_test(samples_to_lanes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -279,9 +279,16 @@ static void colour(void **state) {
         identity[i * NUMBERS + i] = 1;
         pixels[i] = (uint8_t)(200 - 9 * i);
     }
-    struct net_layer layers[2] = {
-        {.kind = NET_FLATTEN, .name = "flatten1", .in = shape_3(3, HEIGHT, WIDTH), .out = shape_1(NUMBERS)},
-        {.kind = NET_LINEAR, .name = "linear1", .in = shape_1(NUMBERS), .out = shape_1(NUMBERS)}};
+    struct net_layer layers[2] = {{.kind = NET_FLATTEN,
+                                   .name = "flatten1",
+                                   .input = {NET_SAMPLE, NET_NONE},
+                                   .in = shape_3(3, HEIGHT, WIDTH),
+                                   .out = shape_1(NUMBERS)},
+                                  {.kind = NET_LINEAR,
+                                   .name = "linear1",
+                                   .input = {0, NET_NONE},
+                                   .in = shape_1(NUMBERS),
+                                   .out = shape_1(NUMBERS)}};
     layers[1].weight = (struct net_tensor){
         .shape = shape_2(NUMBERS, NUMBERS), .size = NUMBERS * NUMBERS, .scale = 1, .value = identity};
     struct net net = {

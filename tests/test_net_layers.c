@@ -1,85 +1,8 @@
 // Networks that leave with every kind of layer: net_forward gives what the training engine gives outside training, and
 // net_prepare changes nothing of it.
-#include "export/net.h"
-#include "layers/model.h"
-#include "src/rng.h"
-#include "tests/check.h"
+#include "tests/layer_nets.h"
 
-enum { LIMIT = 4096, EPOCH = 3, SAMPLES = 5 };
-
-static const double MEAN = 0.3, STD = 0.4;
-
-static const char *const texts[] = {
-    "[{\"conv2d\": {\"out\": 4, \"kernel_size\": 3}}, \"relu\", {\"max_pool2d\": {\"kernel_size\": 2}}, "
-    "{\"conv2d\": {\"out\": 6, \"kernel_size\": [2, 3], \"bias\": false}}, \"tanh\", \"flatten\", "
-    "{\"linear\": {\"out\": 7}}]",
-    "[{\"conv2d\": {\"out\": 6, \"kernel_size\": [3, 2], \"stride\": [2, 1], \"padding\": [1, 2], "
-    "\"dilation\": [1, 2], \"groups\": 2}}, \"silu\", {\"avg_pool2d\": {\"kernel_size\": 3, \"stride\": 2, "
-    "\"padding\": 1}}, {\"avg_pool2d\": {\"kernel_size\": 2, \"stride\": 1, \"padding\": 1, "
-    "\"count_include_pad\": false}}, \"global_avg_pool2d\", {\"linear\": {\"out\": 5}}, \"softmax\"]",
-    "[{\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1}}, \"batch_norm\", \"relu\", "
-    "{\"residual\": {\"layers\": [{\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1, \"bias\": "
-    "false}}, \"batch_norm\", \"relu\", {\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1}}, "
-    "\"batch_norm\"]}}, \"relu\", {\"residual\": {\"layers\": [{\"conv2d\": {\"out\": 6, \"kernel_size\": 3, "
-    "\"padding\": 1, \"stride\": 2}}, \"batch_norm\"], \"shortcut\": [{\"conv2d\": {\"out\": 6, "
-    "\"kernel_size\": 1, \"stride\": 2}}, \"batch_norm\"]}}, \"gelu\", \"global_avg_pool2d\", {\"linear\": "
-    "{\"out\": 5}}, {\"batch_norm\": {\"affine\": false}}]",
-    "[{\"concat\": {\"branches\": [[], [{\"conv2d\": {\"out\": 3, \"kernel_size\": 3, \"padding\": 1}}, "
-    "\"relu\"], [{\"dropout\": {\"p\": 0.5}}], [{\"max_pool2d\": {\"kernel_size\": 3, \"stride\": 1, "
-    "\"padding\": 1}}]]}}, {\"leaky_relu\": {\"negative_slope\": 0.2}}, {\"concat\": {\"branches\": [[], "
-    "[\"batch_norm\", \"sigmoid\"]]}}, {\"layer_norm\": {\"bias\": false}}, \"rms_norm\", \"flatten\", "
-    "\"layer_norm\", {\"linear\": {\"out\": 4}}]",
-    "[\"batch_norm\", {\"conv2d\": {\"out\": 8, \"kernel_size\": 3}}, \"batch_norm\", {\"k_winners\": "
-    "{\"density\": "
-    "0.1}}, {\"max_pool2d\": {\"kernel_size\": 2}}, {\"k_winners\": {\"k\": 2, \"local\": true, "
-    "\"boost_strength\": 0}}, \"flatten\", {\"linear\": {\"out\": 12, \"bias\": false}}, {\"k_winners\": "
-    "{\"k\": 3, "
-    "\"k_inference_factor\": 1}}, {\"linear\": {\"out\": 6}}]",
-    "[{\"residual\": {\"layers\": [\"relu\"]}}, {\"residual\": {\"layers\": [{\"dropout\": {\"p\": 0.2}}]}}]",
-};
-
-enum { TEXTS = sizeof texts / sizeof *texts };
-
-struct made {
-    struct params *params;
-    struct model *model;
-    struct net *net;
-};
-
-// Weights, half of them zero, counted in the number system (NUMBER_KINDS: floats); biases, norms and statistics are
-// random, too.
-static struct made make(const char *text, enum number_kind kind) {
-    struct made m = {.params = params_new()};
-    struct err e;
-    struct json *list = json_of(text);
-    m.model = model_new(list, "model", shape_3(2, 9, 8), m.params, &e);
-    if (!m.model) fail_msg("%s", e.text);
-    json_free(list);
-    params_alloc(m.params, 1, 3);
-    struct rng r = rng_stream(5, "net");
-    for (int i = 0; i < m.params->count; i++) {
-        struct param *p = &m.params->list[i];
-        bool variance = strstr(p->name, "running_var") || strstr(p->name, "duty");
-        if (param_is_weight(p) && kind != NUMBER_KINDS) param_count(p, number_make(kind, 16, 0, 0));
-        for (size_t j = 0; j < p->size; j++) {
-            if (!param_is_weight(p))
-                p->value[j] = (real)(rng_uniform(&r) + (variance ? 0.1 : -0.4));
-            else if (rng_below(&r, 2) == 0 && p->counted)
-                param_set_counter(p, j, 0);
-            else if (rng_below(&r, 2) == 0 && !p->counted)
-                p->value[j] = 0;
-        }
-    }
-    m.net = net_new("net", m.model, m.params, MEAN, STD, EPOCH, &e);
-    if (!m.net) fail_msg("%s", e.text);
-    return m;
-}
-
-static void made_free(struct made *m) {
-    net_free(m->net);
-    model_free(m->model);
-    params_free(m->params);
-}
+enum { LIMIT = 4096, SAMPLES = 5 };
 
 static size_t outputs_of(const struct net *n) {
     return shape_size(n->layers[n->count - 1].out);
@@ -91,7 +14,7 @@ static void model_answer(float *y, const struct made *m, const float *x) {
     real values[LIMIT];
     for (size_t i = 0; i < shape_size(in); i++) values[i] = (real)x[i];
     tape_reset(t, false);
-    t->epoch = EPOCH;
+    t->epoch = LAYER_NETS_EPOCH;
     struct tensor *result = model_forward(m->model, t, tape_input(t, shape, values));
     for (size_t i = 0; i < result->size; i++) y[i] = (float)result->value[i];
     tape_free(t);
@@ -110,9 +33,9 @@ static void assert_same(const float *found, const float *wanted, size_t count, d
 static void as_the_engine(void **state) {
     (void)state;
     static float pixel[LIMIT], x[LIMIT], wanted[LIMIT], found[LIMIT];
-    for (int text = 0; text < TEXTS; text++)
+    for (int text = 0; text < LAYER_NETS; text++)
         for (int kind = 0; kind <= NUMBER_KINDS; kind++) {
-            struct made m = make(texts[text], (enum number_kind)kind);
+            struct made m = made_new(layer_nets[text], (enum number_kind)kind);
             struct net *ready = net_copy_new(m.net);
             net_prepare(ready);
             assert_true(ready->mean == 0 && ready->std == 1);
@@ -120,7 +43,7 @@ static void as_the_engine(void **state) {
             for (int sample = 0; sample < SAMPLES; sample++) {
                 for (size_t i = 0; i < shape_size(m.net->in); i++) {
                     pixel[i] = (float)rng_below(&r, 256) / 255;
-                    x[i] = (float)(((double)pixel[i] - MEAN) / STD);
+                    x[i] = (float)(((double)pixel[i] - LAYER_NETS_MEAN) / LAYER_NETS_STD);
                 }
                 model_answer(wanted, &m, x);
                 net_forward(m.net, x, found);
@@ -142,7 +65,7 @@ static int kinds_count(const struct net *n, enum net_kind kind) {
 // Counters survive the folding of batch norms: up to their sign, and the factor's zeros.
 static void norms_are_folded(void **state) {
     (void)state;
-    struct made m = make(texts[2], NUMBER_SQUARE);
+    struct made m = made_new(layer_nets[2], NUMBER_SQUARE);
     m.net->layers[1].factor.value[2] = 0;
     m.net->layers[1].factor.value[3] = -0.5f;
     struct net *ready = net_copy_new(m.net);
@@ -181,7 +104,7 @@ static void row_clear(struct net_tensor *w, int row) {
 static void dead_channels_vanish(void **state) {
     (void)state;
     static float x[LIMIT], wanted[LIMIT], found[LIMIT];
-    struct made m = make(texts[0], NUMBER_KINDS);
+    struct made m = made_new(layer_nets[0], NUMBER_KINDS);
     m.net->mean = 0, m.net->std = 1;
     struct net_tensor *first = &m.net->layers[0].weight, *second = &m.net->layers[3].weight,
                       *third = &m.net->layers[6].weight;
@@ -215,7 +138,7 @@ static void dead_channels_vanish(void **state) {
 
 static void refused(void **state) {
     (void)state;
-    struct made m = make("[\"dropout\", \"relu\"]", NUMBER_KINDS);
+    struct made m = made_new("[\"dropout\", \"relu\"]", NUMBER_KINDS);
     struct err e;
     m.model->count = 1;
     assert_null(net_new("run", m.model, m.params, 0, 1, 0, &e));
