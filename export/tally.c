@@ -21,16 +21,34 @@ static int tensors_of(const struct net_tensor *tensor[3], const struct net_layer
     return count;
 }
 
-// The image that a row of the weight is: a kernel, or what a linear layer reads of flattened images; 0: none.
-static int width_of(const struct net *n, const struct net_layer *l) {
-    if (l->kind == NET_CONV2D) return l->window.size[1];
-    for (int i = l->input[0]; l->kind == NET_LINEAR; i = n->layers[i].input[0]) {
+// The images that a linear layer reads flattened; rank 0: none.
+static struct shape images_of(const struct net *n, const struct net_layer *l) {
+    const struct shape none = {0};
+    for (int i = l->input[0];; i = n->layers[i].input[0]) {
         struct shape shape = i == NET_SAMPLE ? n->in : n->layers[i].out;
-        if (shape.rank > 1) return i == l->input[0] ? 0 : shape.dim[shape.rank - 1];
-        if (i == NET_SAMPLE || n->layers[i].kind == NET_LINEAR) return 0;
-        if (n->layers[i].kind == NET_GLOBAL_AVG_POOL2D) return 0;
+        if (shape.rank > 1) return i == l->input[0] ? none : shape;
+        bool same =
+            i != NET_SAMPLE && (net_is_activation(n->layers[i].kind) || n->layers[i].kind == NET_FLATTEN ||
+                                n->layers[i].kind == NET_BATCH_NORM || n->layers[i].kind == NET_SOFTMAX ||
+                                n->layers[i].kind == NET_K_WINNERS || n->layers[i].kind == NET_ADD ||
+                                n->layers[i].kind == NET_LAYER_NORM || n->layers[i].kind == NET_RMS_NORM ||
+                                n->layers[i].kind == NET_CONCAT);
+        if (!same) return none;
     }
-    return 0;
+}
+
+// What the range coder may know of a layer's weight.
+static struct tally_matrix known_of(const struct net *n, const struct net_layer *l) {
+    struct tally_matrix m = {0};
+    if (l->kind == NET_CONV2D) {
+        m.width = (size_t)l->window.size[1];
+        m.plane = m.width * (size_t)l->window.size[0];
+    } else if (l->kind == NET_LINEAR) {
+        struct shape images = images_of(n, l);
+        if (images.rank) m.width = (size_t)images.dim[images.rank - 1];
+        if (images.rank == 3) m.plane = m.width * (size_t)images.dim[1];
+    }
+    return m;
 }
 
 static enum format_coding coding_of(const struct net_tensor *w, const struct export_options *o) {
@@ -51,17 +69,45 @@ static void layer_add(struct bytes *b, const struct net *n, const struct net_lay
                        others = coding == FORMAT_RANGED ? FORMAT_RANGED : FORMAT_DENSE;
     for (int k = 0; k < count; k++) tally_add_header(b, tensor[k], tensor[k] == &l->weight ? coding : others);
     struct tally_coder coder = tally_encoder_open(b);
+    const struct tally_matrix known = known_of(n, l);
     for (int k = 0; k < count; k++) {
         bool weight = tensor[k] == &l->weight;
         if (coding == FORMAT_RANGED)
-            weight ? tally_encode_matrix(&coder, tensor[k], width_of(n, l))
-                   : tally_encode_vector(&coder, tensor[k]);
+            weight ? tally_encode_matrix(&coder, tensor[k], &known, NULL)
+                   : tally_encode_vector(&coder, tensor[k], NULL);
         else if (coding == FORMAT_ROWS && weight)
             tally_add_rows(b, tensor[k]);
         else
             tally_add_dense(b, tensor[k]);
     }
     if (coding == FORMAT_RANGED) tally_encoder_close(&coder);
+}
+
+// The rows of a weight that have any: what the next one's columns may read.
+struct alive {
+    unsigned char *rows;
+    size_t count;
+};
+
+static void layer_encode(struct tally_coder *c, const struct net *n, const struct net_layer *l,
+                         struct alive *before) {
+    const struct net_tensor *tensor[3];
+    struct alive now = {NULL, 0};
+    int count = tensors_of(tensor, l);
+    for (int k = 0; k < count; k++) {
+        if (tensor[k] != &l->weight) {
+            tally_encode_vector(c, tensor[k], now.rows);
+            continue;
+        }
+        struct tally_matrix known = known_of(n, l);
+        now = (struct alive){mem_new((size_t)net_rows(&l->weight), 1), (size_t)net_rows(&l->weight)};
+        known.extended = 1;
+        tally_matrix_link(&known, (size_t)net_columns(&l->weight), before->rows, before->count);
+        tally_encode_matrix(c, tensor[k], &known, now.rows);
+    }
+    if (!now.rows) return;
+    mem_free(before->rows);
+    *before = now;
 }
 
 // All layers as one stream.
@@ -74,17 +120,13 @@ static void stream_add(struct bytes *b, const struct net *n, struct export_sizes
         sizes->layer[i] = b->size - before;
     }
     struct tally_coder coder = tally_encoder_open(b);
+    struct alive alive = {NULL, 0};
     for (int i = 0; i < n->count; i++) {
-        const struct net_layer *l = &n->layers[i];
         size_t before = b->size;
-        int count = tensors_of(tensor, l);
-        for (int k = 0; k < count; k++)
-            if (tensor[k] == &l->weight)
-                tally_encode_matrix(&coder, tensor[k], width_of(n, l));
-            else
-                tally_encode_vector(&coder, tensor[k]);
+        layer_encode(&coder, n, &n->layers[i], &alive);
         sizes->layer[i] += b->size - before;
     }
+    mem_free(alive.rows);
     tally_encoder_close(&coder);
 }
 

@@ -135,24 +135,34 @@ void tally_encoder_close(struct tally_coder *c) {
         bytes_add(c->context, &(unsigned char){(unsigned char)(c->low >> shift)}, 1);
 }
 
-void tally_encode_matrix(struct tally_coder *c, const struct net_tensor *t, int width) {
+void tally_encode_matrix(struct tally_coder *c, const struct net_tensor *t, const struct tally_matrix *known,
+                         unsigned char *alive) {
     struct tally_matrix_model *model = mem_new(1, sizeof *model);
-    size_t rows = (size_t)net_rows(t), columns = (size_t)net_columns(t);
-    uint32_t *alive = mem_new(columns, sizeof *alive);
-    int32_t *row = mem_new(columns, sizeof *row);
-    tally_matrix_open(model, rows, columns, (size_t)width, tally_alive(t), !t->counted, alive);
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < columns; j++) row[j] = tally_code_of(t, i * columns + j);
+    struct tally_matrix of = *known;
+    of.rows = (size_t)net_rows(t);
+    of.columns = (size_t)net_columns(t);
+    of.nonzero = tally_alive(t);
+    of.floats = !t->counted;
+    uint32_t *seen = mem_new(of.columns, sizeof *seen);
+    int32_t *row = mem_new(of.columns, sizeof *row);
+    tally_matrix_open(model, &of, seen);
+    for (size_t i = 0; i < of.rows; i++) {
+        unsigned char any = 0;
+        for (size_t j = 0; j < of.columns; j++) {
+            row[j] = tally_code_of(t, i * of.columns + j);
+            any |= row[j] != 0;
+        }
         tally_code_row(model, c, row);
+        if (alive) alive[i] = any;
     }
     mem_free(row);
-    mem_free(alive);
+    mem_free(seen);
     mem_free(model);
 }
 
-void tally_encode_vector(struct tally_coder *c, const struct net_tensor *t) {
+void tally_encode_vector(struct tally_coder *c, const struct net_tensor *t, const unsigned char *alive) {
     int32_t *numbers = mem_new(t->size, sizeof *numbers);
     for (size_t i = 0; i < t->size; i++) numbers[i] = tally_code_of(t, i);
-    tally_code_numbers(c, numbers, t->size, !t->counted);
+    tally_code_numbers(c, numbers, t->size, !t->counted, alive);
     mem_free(numbers);
 }

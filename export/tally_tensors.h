@@ -26,8 +26,10 @@ void tally_add_rows(struct bytes *b, const struct net_tensor *t);
 
 // A range coder that appends to `b`: any number of tensors, then its last bytes.
 struct tally_coder tally_encoder_open(struct bytes *b);
-void tally_encode_matrix(struct tally_coder *c, const struct net_tensor *t, int width);
-void tally_encode_vector(struct tally_coder *c, const struct net_tensor *t);
+// Of `known` what is not the tensor's own is filled in. `alive` gets whether each row has a number, or is NULL.
+void tally_encode_matrix(struct tally_coder *c, const struct net_tensor *t, const struct tally_matrix *known,
+                         unsigned char *alive);
+void tally_encode_vector(struct tally_coder *c, const struct net_tensor *t, const unsigned char *alive);
 void tally_encoder_close(struct tally_coder *c);
 
 #endif

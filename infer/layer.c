@@ -255,7 +255,7 @@ int tally_layer_read(struct tally_model *m, struct tally_reading *r, struct tall
     if (!ranged) return payloads_read(m, r, c);
     size_t bytes = tally_cursor_left(c);
     struct tally_coder coder = tally_decoder_open(tally_read_bytes(c, bytes, 1), bytes);
-    status = tally_reading_decode(m, r, &coder);
+    status = tally_reading_decode(m, r, &coder, NULL);
     if (status == TALLY_OK && !tally_decoder_ended(&coder))
         return tally_fail(m, TALLY_BAD_FILE, "%s: its stream does not end where the section does", r->where);
     return status;

@@ -71,7 +71,7 @@ struct tally_conv {
 
 struct tally_shape {
     size_t rank, dim[4];
-    size_t width; /* of the images that flattened ones were, or 0 */
+    size_t width, plane; /* of the images that flattened ones were, or 0 */
 };
 
 struct tally_step {
@@ -84,7 +84,7 @@ struct tally_step {
     uint32_t size[2], stride[2], padding[2], dilation[2], groups, k;
     size_t rows, columns; /* of the weight; 0 where there is none */
     size_t nonzero;
-    size_t width; /* of the image that a row of it is, or 0: for the range coder */
+    size_t width, plane; /* of the images that a row of it is, or 0: for the range coder */
     struct tally_linear *linear;
     struct tally_conv *conv;
     const struct tally_columns *lookup; /* embedding: by rows */

@@ -140,8 +140,9 @@ static int linear_read(struct tally_model *m, struct tally_step *s, struct tally
     }
     s->columns = s->from.dim[last];
     s->width = s->from.width;
+    s->plane = s->from.plane;
     s->shape.dim[last] = s->rows;
-    s->shape.width = 0;
+    s->shape.width = s->shape.plane = 0;
     return TALLY_OK;
 }
 
@@ -157,6 +158,7 @@ static int conv2d_read(struct tally_model *m, struct tally_step *s, struct tally
     s->shape.dim[0] = s->rows;
     s->columns = channels / s->groups;
     s->width = s->size[1];
+    s->plane = (size_t)s->size[0] * s->size[1];
     for (int k = 0; k < 2; k++)
         if (!tally_multiply(&padded, padded, s->from.dim[1 + k] + 2 * (size_t)s->padding[k]) ||
             !tally_multiply(&s->columns, s->columns, s->size[k]) || padded > FORMAT_DIM_MAX ||
@@ -185,6 +187,7 @@ static int embedding_read(struct tally_model *m, struct tally_step *s, struct ta
         outputs_read(m, &s->columns, c, number) != TALLY_OK)
         return TALLY_BAD_FILE;
     s->shape.rank = 2;
+    s->shape.width = s->shape.plane = 0;
     s->shape.dim[1] = s->columns;
     return TALLY_OK;
 }
@@ -237,6 +240,7 @@ static int options_read(struct tally_model *m, struct tally_step *s, struct tall
         return TALLY_OK;
     case FORMAT_FLATTEN:
         if (s->from.rank > 1) s->shape.width = s->from.dim[s->from.rank - 1];
+        if (s->from.rank == 3) s->shape.plane = s->shape.width * s->from.dim[1];
         s->shape.rank = 1;
         s->shape.dim[0] = s->in;
         return TALLY_OK;

@@ -81,7 +81,8 @@ static int cell_code(struct tally_cell *cell, struct tally_coder *coder, int bit
 
 static void number_open(struct tally_number_model *m) {
     cells_open(m->sign, 9, UNIT / 2);
-    cells_open(m->length, TALLY_LENGTHS, UNIT / 2);
+    cells_open(m->length[0], TALLY_LASTS * TALLY_LENGTHS, UNIT / 2);
+    m->last = 0;
     cells_open(m->bits[0], TALLY_LENGTHS * 8, UNIT / 2);
 }
 
@@ -96,7 +97,8 @@ static uint32_t float_code(struct tally_coder *coder, uint32_t bits) {
 static uint32_t magnitude_code(struct tally_number_model *m, struct tally_coder *coder, uint32_t magnitude) {
     int length = 1, wanted = 1;
     while (wanted < TALLY_LENGTHS - 1 && magnitude >> wanted) wanted++;
-    while (length < TALLY_LENGTHS - 1 && cell_code(&m->length[length], coder, length < wanted)) length++;
+    while (length < TALLY_LENGTHS - 1 && cell_code(&m->length[m->last][length], coder, length < wanted))
+        length++;
     uint32_t value = 1;
     for (int i = length - 2; i >= 0; i--) {
         int bit = (int)(magnitude >> i & 1), done = length - 2 - i;
@@ -118,13 +120,15 @@ static int32_t number_code(struct tally_number_model *m, struct tally_coder *cod
     return negative ? -(int32_t)magnitude : (int32_t)magnitude;
 }
 
-void tally_code_numbers(struct tally_coder *coder, int32_t *numbers, size_t count, int floats) {
+void tally_code_numbers(struct tally_coder *coder, int32_t *numbers, size_t count, int floats,
+                        const unsigned char *alive) {
     struct tally_number_model model;
-    struct tally_cell zero[2];
+    struct tally_cell zero[3];
     number_open(&model);
-    cells_open(zero, 2, UNIT / 4);
+    cells_open(zero, 3, UNIT / 4);
     int last = 0;
     for (size_t i = 0; i < count && !coder->failed; i++) {
+        if (alive) last = alive[i] ? 0 : 2;
         last = cell_code(&zero[last], coder, numbers[i] == 0);
         numbers[i] = last ? 0 : number_code(&model, coder, numbers[i], 0, floats);
     }
@@ -153,34 +157,39 @@ static void logistic_open(struct tally_matrix_model *m) {
     }
 }
 
-void tally_matrix_open(struct tally_matrix_model *m, size_t rows, size_t columns, size_t width,
-                       size_t nonzero, int floats, uint32_t *alive) {
+void tally_matrix_link(struct tally_matrix *of, size_t columns, const unsigned char *alive, size_t count) {
+    int fits = alive && columns % count == 0;
+    of->before = fits ? alive : NULL;
+    of->per = fits ? columns / count : 0;
+}
+
+void tally_matrix_open(struct tally_matrix_model *m, const struct tally_matrix *of, uint32_t *alive) {
     memset(m, 0, sizeof *m);
-    m->rows = rows;
-    m->columns = columns;
-    m->width = width;
-    m->total = (uint64_t)rows * columns;
-    m->nonzero = nonzero;
-    m->floats = floats;
+    m->of = *of;
+    m->total = (uint64_t)of->rows * of->columns;
     m->alive = alive;
-    memset(alive, 0, columns * sizeof *alive);
+    m->mixed = of->extended ? TALLY_MIXED : 4;
+    memset(alive, 0, of->columns * sizeof *alive);
     logistic_open(m);
-    uint64_t density = ((uint64_t)nonzero * UNIT + m->total / 2) / m->total;
+    uint64_t density = ((uint64_t)of->nonzero * UNIT + m->total / 2) / m->total;
     int32_t p = density < UNIT / 4096          ? UNIT / 4096
                 : density > UNIT - UNIT / 4096 ? UNIT - UNIT / 4096
                                                : (int32_t)density;
-    cells_open(m->column, TALLY_RATIOS, p);
-    cells_open(m->line, TALLY_RATIOS, p);
+    cells_open(m->column[0], TALLY_HINTS * TALLY_RATIOS, p);
+    cells_open(m->line[0], TALLY_HINTS * TALLY_RATIOS, p);
     cells_open(m->near, TALLY_NEIGHBOURS, p);
     cells_open(m->around, TALLY_RATIOS, p);
+    cells_open(m->channel[0], TALLY_HINTS * TALLY_RATIOS, p);
+    cells_open(m->both, 64, p);
     number_open(&m->number);
     m->base = m->stretch[p >> 12];
-    for (int i = 0; i < TALLY_MIXED; i++) m->weight[i] = MIX_UNIT * 3 / 10;
+    for (int i = 0; i < m->mixed; i++) m->weight[i] = MIX_UNIT * 3 / 10;
 }
 
 /* Which of TALLY_RATIOS half octaves (seen / of) / (nonzero / total) lies in, with a little added to `seen`. */
 static size_t ratio_bucket(const struct tally_matrix_model *m, uint64_t seen, uint64_t of) {
-    uint64_t expected = (m->nonzero + 1) * of, ratio = (seen * 4 + 1) * m->total / (expected ? expected : 1);
+    uint64_t expected = (m->of.nonzero + 1) * of,
+             ratio = (seen * 4 + 1) * m->total / (expected ? expected : 1);
     size_t octave = 0;
     while (ratio >> octave > 3) octave++;
     size_t bucket = octave * 2 + (size_t)(ratio >> octave & 1) + (ratio > 1);
@@ -193,7 +202,7 @@ static int is_alive(const int32_t *row, size_t at, size_t back) {
 
 /* Neighbours within the row that are known already: one step away (0 .. 2, more count as 2), two steps away. */
 static size_t near_bucket(const struct tally_matrix_model *m, const int32_t *row, size_t j) {
-    size_t w = m->width, x = w ? j % w : j;
+    size_t w = m->of.width, x = w ? j % w : j;
     int close = x >= 1 && is_alive(row, j, 1), far = x >= 2 && is_alive(row, j, 2);
     if (w) {
         close += is_alive(row, j, w) + (x >= 1 && is_alive(row, j, w + 1)) +
@@ -206,33 +215,50 @@ static size_t near_bucket(const struct tally_matrix_model *m, const int32_t *row
 /* Survivors so far in the column, twice, and in those beside it. */
 static uint64_t around_seen(const struct tally_matrix_model *m, size_t j) {
     const uint32_t *alive = m->alive;
-    size_t w = m->width;
+    size_t w = m->of.width;
     if (!w) return (uint64_t)alive[j] * 6;
     uint64_t seen = (uint64_t)alive[j] * 2;
     if (j % w >= 1) seen += alive[j - 1];
-    if (j % w + 1 < w && j + 1 < m->columns) seen += alive[j + 1];
+    if (j % w + 1 < w && j + 1 < m->of.columns) seen += alive[j + 1];
     if (j >= w) seen += alive[j - w];
-    if (j + w < m->columns) seen += alive[j + w];
+    if (j + w < m->of.columns) seen += alive[j + w];
     return seen;
 }
 
+/* The estimates that have a say for the place; returns how many. */
+static int cells_find(struct tally_cell *cell[TALLY_MIXED], struct tally_matrix_model *m, const int32_t *row,
+                      size_t j) {
+    const struct tally_matrix *of = &m->of;
+    size_t hint = of->before ? 1 + (size_t)of->before[j / of->per] : 0,
+           column = ratio_bucket(m, m->alive[j], m->row + 1), line = ratio_bucket(m, m->in_row, j + 1);
+    cell[0] = &m->column[hint][column];
+    cell[1] = &m->line[hint][line];
+    cell[2] = &m->near[near_bucket(m, row, j)];
+    cell[3] = &m->around[ratio_bucket(m, around_seen(m, j), 6 * (m->row + 1))];
+    if (!of->extended) return 4;
+    size_t in_plane = of->plane ? j % of->plane : 0;
+    cell[4] = &m->channel[hint][ratio_bucket(m, m->in_plane, in_plane + 1)];
+    size_t c = column < 4 ? 0 : (column - 2) / 2, r = line < 4 ? 0 : (line - 2) / 2;
+    cell[5] = &m->both[(c > 7 ? 7 : c) * 8 + (r > 7 ? 7 : r)];
+    return TALLY_MIXED;
+}
+
 static int place_code(struct tally_matrix_model *m, struct tally_coder *coder, const int32_t *row, size_t j,
-                      uint64_t in_row, int bit) {
-    struct tally_cell *cell[TALLY_MIXED] = {
-        &m->column[ratio_bucket(m, m->alive[j], m->row + 1)], &m->line[ratio_bucket(m, in_row, j + 1)],
-        &m->near[near_bucket(m, row, j)], &m->around[ratio_bucket(m, around_seen(m, j), 6 * (m->row + 1))]};
+                      int bit) {
+    struct tally_cell *cell[TALLY_MIXED];
     int32_t input[TALLY_MIXED];
     int64_t sum = 0;
-    for (int i = 0; i < TALLY_MIXED; i++) {
+    int mixed = cells_find(cell, m, row, j);
+    for (int i = 0; i < mixed; i++) {
         input[i] =
             m->stretch[cell[i]->p >> 12 < TALLY_LOGISTIC ? cell[i]->p >> 12 : TALLY_LOGISTIC - 1] - m->base;
         sum += (int64_t)input[i] * m->weight[i];
     }
-    int64_t mixed = m->base + sum / MIX_UNIT + 2048;
-    int32_t p = m->squash[mixed < 0 ? 0 : mixed >= TALLY_LOGISTIC ? TALLY_LOGISTIC - 1 : mixed];
+    int64_t mixture = m->base + sum / MIX_UNIT + 2048;
+    int32_t p = m->squash[mixture < 0 ? 0 : mixture >= TALLY_LOGISTIC ? TALLY_LOGISTIC - 1 : mixture];
     bit = coder->bit(coder, bit, (uint32_t)p);
     int64_t error = (bit ? 65536 : 0) - p;
-    for (int i = 0; i < TALLY_MIXED; i++) {
+    for (int i = 0; i < mixed; i++) {
         m->weight[i] += (int32_t)(error * input[i] / (1 << MIX_RATE));
         if (m->weight[i] > 8 * MIX_UNIT) m->weight[i] = 8 * MIX_UNIT;
         if (m->weight[i] < -8 * MIX_UNIT) m->weight[i] = -8 * MIX_UNIT;
@@ -247,7 +273,7 @@ static int sign_of(const int32_t *row, size_t at, size_t back) {
 
 /* The signs of the neighbours before it: beside 0 .. 2, above 0 .. 2, each none, plus, minus. */
 static int sign_context(const struct tally_matrix_model *m, const int32_t *row, size_t j) {
-    size_t w = m->width, x = w ? j % w : j;
+    size_t w = m->of.width, x = w ? j % w : j;
     int beside = x >= 1 ? sign_of(row, j, 1) : 0, above = 0;
     if (!beside && x >= 2) beside = sign_of(row, j, 2);
     if (w) {
@@ -257,12 +283,21 @@ static int sign_context(const struct tally_matrix_model *m, const int32_t *row, 
     return (beside < 0 ? 2 : beside) * 3 + (above < 0 ? 2 : above > 0);
 }
 
+/* The number's size, for that of the next in its row. */
+static int size_of(int32_t number) {
+    uint32_t a = number < 0 ? 0u - (uint32_t)number : (uint32_t)number;
+    return a < 2 ? 1 : a < 4 ? 2 : 3;
+}
+
 void tally_code_row(struct tally_matrix_model *m, struct tally_coder *coder, int32_t *row) {
-    uint64_t in_row = 0;
-    for (size_t j = 0; j < m->columns && !coder->failed; j++) {
-        int bit = place_code(m, coder, row, j, in_row, row[j] != 0);
-        row[j] = bit ? number_code(&m->number, coder, row[j], sign_context(m, row, j), m->floats) : 0;
-        in_row += (uint64_t)bit;
+    m->in_row = m->in_plane = 0;
+    for (size_t j = 0; j < m->of.columns && !coder->failed; j++) {
+        if (m->of.plane && j % m->of.plane == 0) m->in_plane = 0;
+        int bit = place_code(m, coder, row, j, row[j] != 0);
+        row[j] = bit ? number_code(&m->number, coder, row[j], sign_context(m, row, j), m->of.floats) : 0;
+        if (bit && m->of.extended) m->number.last = size_of(row[j]);
+        m->in_row += (uint64_t)bit;
+        m->in_plane += (uint64_t)bit;
         m->alive[j] += (uint32_t)bit;
     }
     m->row++;

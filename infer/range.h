@@ -38,7 +38,15 @@ struct tally_coder tally_decoder_open(const unsigned char *bytes, size_t size);
 /* Whether everything was read, and nothing beyond. */
 int tally_decoder_ended(const struct tally_coder *coder);
 
-enum { TALLY_LENGTHS = 32, TALLY_RATIOS = 48, TALLY_MIXED = 4, TALLY_NEIGHBOURS = 24, TALLY_LOGISTIC = 4096 };
+enum {
+    TALLY_LENGTHS = 32,
+    TALLY_RATIOS = 48,
+    TALLY_MIXED = 6,
+    TALLY_NEIGHBOURS = 24,
+    TALLY_LOGISTIC = 4096,
+    TALLY_HINTS = 3,
+    TALLY_LASTS = 4
+};
 
 /* An adaptive probability: p / 2^24 that a bit is 1, from n bits seen. */
 struct tally_cell {
@@ -47,31 +55,50 @@ struct tally_cell {
 
 /* For numbers: sign, bit length, bits. */
 struct tally_number_model {
-    struct tally_cell sign[9], length[TALLY_LENGTHS], bits[TALLY_LENGTHS][8];
+    struct tally_cell sign[9], length[TALLY_LASTS][TALLY_LENGTHS], bits[TALLY_LENGTHS][8];
+    int last; /* context of a length */
+};
+
+/* What is known of a matrix before it is coded. */
+struct tally_matrix {
+    size_t rows, columns, nonzero;
+    size_t width; /* of the image that a row is, or 0 */
+    int floats;   /* the rows are the bits of floats */
+    int extended; /* the model of a STREAM, which also uses what follows */
+    size_t plane; /* columns of a channel, or 0 */
+    const unsigned char
+        *before; /* [columns / per] whether the unit that a column reads has weights; NULL: not known */
+    size_t per;
 };
 
 struct tally_matrix_model {
-    size_t rows, columns, width; /* width: of the image that a row is, or 0 */
-    size_t row;                  /* next */
-    uint64_t total, nonzero;
-    int floats;      /* the rows are the bits of floats */
-    uint32_t *alive; /* [columns], the caller's, zeroed: survivors so far */
+    struct tally_matrix of;
+    size_t row; /* next */
+    uint64_t total;
+    uint32_t *alive;           /* [columns], the caller's, zeroed: survivors so far */
+    uint64_t in_row, in_plane; /* survivors so far */
+    int mixed;                 /* estimates in use */
     int32_t weight[TALLY_MIXED];
     int32_t base; /* of the density, logistic */
-    struct tally_cell column[TALLY_RATIOS], line[TALLY_RATIOS], near[TALLY_NEIGHBOURS], around[TALLY_RATIOS];
+    struct tally_cell column[TALLY_HINTS][TALLY_RATIOS], line[TALLY_HINTS][TALLY_RATIOS],
+        near[TALLY_NEIGHBOURS], around[TALLY_RATIOS], channel[TALLY_HINTS][TALLY_RATIOS], both[64];
     struct tally_number_model number;
     int16_t stretch[TALLY_LOGISTIC]; /* logistic of (i + 1/2) / 4096, in 1/256 */
     uint16_t squash[TALLY_LOGISTIC]; /* its inverse, of (i - 2048) / 256, in 1/65536 */
 };
 
-/* A model for a matrix with `nonzero` survivors. `alive` is the caller's memory for `columns` numbers. */
-void tally_matrix_open(struct tally_matrix_model *m, size_t rows, size_t columns, size_t width,
-                       size_t nonzero, int floats, uint32_t *alive);
+/* Fills before and per: a weight of `columns` columns behind one whose rows are alive or not, NULL where there is none. */
+void tally_matrix_link(struct tally_matrix *of, size_t columns, const unsigned char *alive, size_t count);
+
+/* A model for a matrix. `alive` is the caller's memory for `columns` numbers. */
+void tally_matrix_open(struct tally_matrix_model *m, const struct tally_matrix *of, uint32_t *alive);
 
 /* Codes the next row: counters (or bits of floats), 0 for dead ones. */
 void tally_code_row(struct tally_matrix_model *m, struct tally_coder *coder, int32_t *row);
 
-/* Codes `count` numbers most of which are not zero, as biases are. */
-void tally_code_numbers(struct tally_coder *coder, int32_t *numbers, size_t count, int floats);
+/* Codes `count` numbers most of which are not zero, as biases are. `alive` says of each whether its row of the weight has
+ * any; NULL: not known. */
+void tally_code_numbers(struct tally_coder *coder, int32_t *numbers, size_t count, int floats,
+                        const unsigned char *alive);
 
 #endif

@@ -24,6 +24,7 @@ struct tally_reading {
     int has[TALLY_TENSORS];
     float *vector[TALLY_TENSORS];
     struct tally_rows rows; /* of the weight */
+    unsigned char *alive;   /* whether each row has weights, where a stream wants it */
     char where[32];         /* names the layer in messages */
 };
 
@@ -40,9 +41,17 @@ int tally_layer_read(struct tally_model *m, struct tally_reading *r, struct tall
 /* Memory for what is no weight. */
 int tally_reading_take(struct tally_model *m, struct tally_reading *r);
 
-/* All its tensors from a range coder; counts them against m->ranged_left first. */
+/* The rows of the weight before in a stream; none: NULL. */
+struct tally_alive {
+    unsigned char *rows;
+    size_t count;
+};
+
+/* All its tensors from a range coder; counts them against m->ranged_left first. `before` in a stream, else NULL; it becomes
+ * this layer's. */
 int tally_reading_allow(struct tally_model *m, const struct tally_reading *r);
-int tally_reading_decode(struct tally_model *m, struct tally_reading *r, struct tally_coder *coder);
+int tally_reading_decode(struct tally_model *m, struct tally_reading *r, struct tally_coder *coder,
+                         struct tally_alive *before);
 
 /* What was read goes into the step. */
 int tally_reading_close(struct tally_model *m, struct tally_reading *r);

@@ -467,7 +467,9 @@ static void stream_add(struct bytes *b, const struct stream_row *r) {
     struct tally_coder coder = {.bit = encode_bit, .high = UINT32_MAX, .context = b};
     struct tally_matrix_model *model = mem_new(1, sizeof *model);
     uint32_t alive[STREAM_COLUMNS] = {0};
-    tally_matrix_open(model, STREAM_ROWS, STREAM_COLUMNS, 0, r->claimed, r->values == FORMAT_F32, alive);
+    const struct tally_matrix of = {STREAM_ROWS, STREAM_COLUMNS, r->claimed,
+                                    .floats = r->values == FORMAT_F32};
+    tally_matrix_open(model, &of, alive);
     for (int i = 0; i < STREAM_ROWS; i++) {
         int32_t row[STREAM_COLUMNS];
         memcpy(row, r->weights + i * STREAM_COLUMNS, sizeof row);
@@ -475,7 +477,7 @@ static void stream_add(struct bytes *b, const struct stream_row *r) {
     }
     int32_t bias[STREAM_ROWS];
     memcpy(bias, r->bias, sizeof bias);
-    tally_code_numbers(&coder, bias, STREAM_ROWS, r->bias_values == FORMAT_F32);
+    tally_code_numbers(&coder, bias, STREAM_ROWS, r->bias_values == FORMAT_F32, NULL);
     for (int shift = 24; shift >= 0; shift -= 8)
         bytes_add(b, &(unsigned char){(unsigned char)(coder.low >> shift)}, 1);
     mem_free(model);
