@@ -19,10 +19,11 @@
  *                 embedding: count, dimension
  *               window: size down, across; then, if HAS_STRIDE, HAS_PADDING, HAS_DILATION, such a pair each, else 1, 0, 1
  *
- *   tensors     of a layer, in this order: weight (linear, conv2d, embedding, positional_embedding), bias (HAS_BIAS, and
- *               batch_norm), factor (HAS_FACTOR, and batch_norm). Rows and columns of a weight: out and inputs; out and
- *               channels / groups · kernel; count and dimension; numbers of a sample as (all dimensions but the last, last).
- *               A factor multiplies the rows of a weight: a number is (scale · f(counter)) · factor
+ *   tensors     of a layer, in this order: factor (HAS_FACTOR, and batch_norm), weight (linear, conv2d, embedding,
+ *               positional_embedding), bias (HAS_BIAS, and batch_norm). Rows and columns of a weight: out and inputs; out and
+ *               channels / groups · kernel; count and dimension; all dimensions of the sample but the last, and the last.
+ *               Factor and bias are of each row of the weight, else of each channel (batch_norm, k_winners) or of each place in
+ *               the last dimension (norms). Beside a weight, a factor is part of it: a number is scale · f(counter) · factor
  *
  *   LAYER       the tensors' headers, then their payloads
  *   header      u8 values, u8 map, u8 coding, u8 0, u32 nonzero, f64 scale, and f64 parameter for the maps that have one:
@@ -37,7 +38,8 @@
  * What is not a weight is a tensor of 1 row, coded DENSE, or RANGED with its weight. The values of a tensor that is not DENSE
  * are never 0, the bridges of ROWS apart.
  *
- *   STREAM      a short header for each tensor of all layers, then one stream of the range coder for them all
+ *   STREAM      a short header for each tensor of all layers, then one stream of the range coder for them all, whose model
+ *               also knows which rows of the weight before have any (range.h)
  *   short       u8 values + 8 · map, FORMAT_DOUBLES added where scale and parameter are f64, else f32; nonzero; scale (but map
  *   header      none), parameter
  *

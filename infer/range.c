@@ -8,8 +8,8 @@ enum {
     PLACE_MEMORY = 500,  /* a cell's estimate is of about this many last bits: places */
     NUMBER_MEMORY = 250, /* ... numbers */
     MIX_UNIT = 1 << 16,  /* of a mixing weight */
-    MIX_RATE = 14,       /* shift of the mixing weights' step: 0.02 of error times input */
-    ADAPTIVE_BITS = 3,   /* bits of a magnitude, below the leading one, that have cells */
+    MIX_RATE = 14, /* shift of the mixing weights' step: 0.02 of error times input; half of it in streams */
+    ADAPTIVE_BITS = 3, /* bits of a magnitude, below the leading one, that have cells */
     FLOAT_BITS = 32
 };
 
@@ -259,7 +259,7 @@ static int place_code(struct tally_matrix_model *m, struct tally_coder *coder, c
     bit = coder->bit(coder, bit, (uint32_t)p);
     int64_t error = (bit ? 65536 : 0) - p;
     for (int i = 0; i < mixed; i++) {
-        m->weight[i] += (int32_t)(error * input[i] / (1 << MIX_RATE));
+        m->weight[i] += (int32_t)(error * input[i] / (1 << (MIX_RATE + m->of.extended)));
         if (m->weight[i] > 8 * MIX_UNIT) m->weight[i] = 8 * MIX_UNIT;
         if (m->weight[i] < -8 * MIX_UNIT) m->weight[i] = -8 * MIX_UNIT;
         cell_learn(cell[i], bit, PLACE_MEMORY);

@@ -10,6 +10,10 @@
  * layer that reads an image has neighbours above and below too. A survivor's sign and magnitude follow: the magnitude's
  * bit length in unary, then its bits from the top, the first three adaptive.
  *
+ * In a stream of version 2 six estimates are mixed. The first two are kept apart by whether the unit that the column reads,
+ * a row of the weight before, has weights; the others are how alive the row is within the channel, and column and row
+ * together. A magnitude's length has the size of the number before as context, a bias whether its row has weights.
+ *
  * All arithmetic is on integers, so every machine decodes the same. Encoder and decoder run one model: tally_code_row
  * reads or writes its row according to the coder's `bit`. */
 #ifndef TALLY_INFER_RANGE_H

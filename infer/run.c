@@ -56,10 +56,20 @@ static size_t weight_bytes(const struct tally_linear *l, int dense, int many) {
     return l->out * (rows->wide ? 4 : 2) + rows->entries * (rows->codes ? 2 : 1 + sizeof *rows->values);
 }
 
-/* Multiplications of a sample, of all weights or of those that are not zero. */
-static size_t products_of(const struct tally_step *s, size_t weights) {
-    if (s->kind == FORMAT_CONV2D) return weights * s->shape.dim[1] * s->shape.dim[2];
-    return s->kind == FORMAT_LINEAR ? weights * (s->in / s->columns) : 0;
+/* Of one sample. */
+static size_t products_of(const struct tally_step *s) {
+    size_t windows = s->shape.dim[1] * s->shape.dim[2];
+    switch (s->kind) {
+    case FORMAT_LINEAR:
+        return s->nonzero * (s->in / s->columns);
+    case FORMAT_CONV2D:
+        return s->nonzero * windows;
+    case FORMAT_MAX_POOL2D:
+    case FORMAT_AVG_POOL2D:
+        return s->out * s->size[0] * s->size[1];
+    default:
+        return 0;
+    }
 }
 
 struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) {
@@ -88,7 +98,7 @@ struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) 
                                                        "positional_embedding"};
     const struct tally_step *s = &m->steps[index];
     struct tally_layer l = {names[s->kind], s->in, s->out, s->rows * s->columns, s->nonzero, "", "", 0, 0, 0};
-    l.products = products_of(s, s->nonzero);
+    l.products = products_of(s);
     if (s->linear) {
         l.kernel_one = s->linear->dense_one ? "dense" : "sparse";
         l.kernel_many = s->linear->dense_many ? "dense" : "sparse";

@@ -31,8 +31,9 @@ struct tally_error {
     char text[160];
 };
 
-/* How linear layers are computed. All give the same bits: a sum is always taken in the order of its inputs, one
- * multiplication and one addition at a time, whatever the kernel, the batch and the instruction set. */
+/* How linear layers are computed; the other weights are always computed sparse. All give the same bits: a sum is always
+ * taken in the order of its inputs, one multiplication and one addition at a time, whatever the kernel, the batch and the
+ * instruction set. */
 enum tally_kernel {
     /* Each layer times both, once, while loading, and keeps the faster, for one sample and for many. Where the memory
      * limit has no room for trying, or a second went by with it, dense is taken from a third of weights on. */
@@ -74,7 +75,7 @@ int tally_model_shape(const struct tally_model *model, size_t dim[4]);
 /* Bytes that the model has allocated, beside the file's. */
 size_t tally_model_bytes(const struct tally_model *model);
 
-/* Of the linear layers together: how many weights they have, and how many are not zero. */
+/* Of the layers with weights together: how many they have, and how many are not zero. */
 size_t tally_model_weights(const struct tally_model *model);
 size_t tally_model_nonzero(const struct tally_model *model);
 
@@ -83,13 +84,14 @@ const char *tally_model_instructions(const struct tally_model *model);
 
 /* One layer of the model's program, for tools. Strings are the library's own. */
 struct tally_layer {
-    const char *kind;             /* "linear", "relu" ... */
+    const char *kind;             /* "linear", "conv2d", "relu" ... */
     size_t in, out;               /* numbers per sample */
     size_t weights, nonzero;      /* 0 where it has none */
     const char *kernel_one;       /* "sparse" or "dense", for single samples; "" where it has no weights */
     const char *kernel_many;      /* the same for batches */
     size_t bytes_one, bytes_many; /* of weights read: for a sample without zeros, for 64 together */
-    size_t products;              /* multiplications of weights that are not zero, for one sample */
+    size_t
+        products; /* for one sample: multiplications by weights that are not zero, numbers that pooling looks at */
 };
 
 size_t tally_model_layers(const struct tally_model *model);

@@ -9,7 +9,7 @@
 #include "export/net.h"
 #include "src/rng.h"
 
-enum { NETS_LAYERS = 16 };
+enum { NETS_LAYERS = 24 };
 
 enum nets_bias { BIAS_NONE, BIAS_FLOATS, BIAS_COUNTERS };
 
@@ -88,6 +88,103 @@ static inline struct net_layer *nets_linear(struct net *n, int out, const struct
                                       BIAS_NONE};
     if (w->bias != BIAS_NONE) nets_fill(&l->bias, shape_1(out), &bias, &r);
     return l;
+}
+
+static inline struct net_layer *nets_conv2d(struct net *n, int out, const struct window *window, int groups,
+                                            const struct nets_weights *w, uint64_t seed) {
+    struct net_layer *l = nets_add(n, NET_CONV2D);
+    struct rng r = rng_stream(seed, "nets");
+    l->window = *window;
+    l->groups = groups;
+    l->out.dim[0] = out;
+    for (int k = 0; k < 2; k++) l->out.dim[1 + k] = window_count(window, k, l->in.dim[1 + k]);
+    nets_fill(&l->weight, (struct shape){4, {out, l->in.dim[0] / groups, window->size[0], window->size[1]}},
+              w, &r);
+    return l;
+}
+
+static inline struct net_layer *nets_pool(struct net *n, enum net_kind kind, const struct window *window) {
+    struct net_layer *l = nets_add(n, kind);
+    l->window = *window;
+    for (int k = 0; k < 2; k++) l->out.dim[1 + k] = window_count(window, k, l->in.dim[1 + k]);
+    return l;
+}
+
+// Joins the results of layers a and b.
+static inline struct net_layer *nets_join(struct net *n, enum net_kind kind, int a, int b) {
+    struct net_layer *l = nets_add(n, kind);
+    l->input[0] = a;
+    l->input[1] = b;
+    l->in = l->out = n->layers[a].out;
+    if (kind == NET_CONCAT) l->out.dim[0] += n->layers[b].out.dim[0];
+    return l;
+}
+
+// Numbers between 1/4 and 5/4.
+static inline void nets_floats(struct net_tensor *t, int count, uint64_t seed) {
+    struct rng r = rng_stream(seed, "floats");
+    net_tensor_alloc(t, shape_1(count), false);
+    for (int i = 0; i < count; i++) t->value[i] = (float)(rng_uniform(&r) + 0.25);
+}
+
+// A net that only version 2 of the native file holds: every kind of layer that version 1 has not, but embeddings.
+static inline struct net *nets_every_new(void) {
+    const struct nets_weights counted = {NUMBER_SQUARE, 100, 0.5, BIAS_COUNTERS},
+                              floats = {NUMBER_KINDS, 0, 0.5, BIAS_NONE};
+    const struct window three = {{3, 2}, {1, 1}, {1, 1}, {1, 1}}, one = {{1, 1}, {1, 1}, {0, 0}, {1, 1}},
+                        two = {{2, 2}, {2, 2}, {1, 0}, {1, 1}}, six = {{3, 2}, {2, 2}, {1, 0}, {1, 1}};
+    struct net *n = nets_new(shape_3(2, 5, 4));
+    struct net_layer *l = nets_add(n, NET_BATCH_NORM);
+    nets_floats(&l->factor, 2, 1);
+    nets_floats(&l->bias, 2, 2);
+    l = nets_conv2d(n, 4, &three, 2, &counted, 3);
+    nets_floats(&l->factor, 4, 4);
+    nets_floats(&l->bias, 4, 5);
+    net_refresh(l);
+    nets_add(n, NET_LEAKY_RELU)->slope = 0.25;
+    nets_conv2d(n, 4, &one, 1, &floats, 6);
+    nets_join(n, NET_ADD, 3, 2);
+    l = nets_add(n, NET_K_WINNERS);
+    l->k = 2;
+    l->local = true;
+    nets_floats(&l->factor, 4, 7);
+    nets_pool(n, NET_MAX_POOL2D, &two);
+    nets_pool(n, NET_AVG_POOL2D, &six);
+    l = &n->layers[7];
+    l->input[0] = 5;
+    l->in = n->layers[5].out;
+    l->out = n->layers[6].out;
+    nets_join(n, NET_CONCAT, 6, 7);
+    nets_add(n, NET_SILU);
+    l = nets_add(n, NET_LAYER_NORM);
+    l->eps = 0.0625;
+    nets_floats(&l->factor, 2, 8);
+    nets_floats(&l->bias, 2, 9);
+    l = nets_add(n, NET_POSITIONAL_EMBEDDING);
+    struct rng r = rng_stream(10, "nets");
+    nets_fill(&l->weight, shape_2(24, 2), &counted, &r);
+    nets_add(n, NET_GLOBAL_AVG_POOL2D)->out = shape_1(8);
+    l = nets_add(n, NET_RMS_NORM);
+    l->eps = 0.0625;
+    nets_floats(&l->factor, 8, 11);
+    nets_linear(n, 6, &counted, 12);
+    nets_add(n, NET_SOFTMAX);
+    return n;
+}
+
+// Words to vectors, and a linear layer that acts on each.
+static inline struct net *nets_words_new(void) {
+    const struct nets_weights w = {NUMBER_SQUARE, 100, 0.5, BIAS_COUNTERS};
+    struct net *n = nets_new(shape_1(3));
+    struct net_layer *l = nets_add(n, NET_EMBEDDING);
+    struct rng r = rng_stream(1, "nets");
+    nets_fill(&l->weight, shape_2(7, 4), &w, &r);
+    l->out = shape_2(3, 4);
+    l = nets_add(n, NET_LINEAR);
+    nets_fill(&l->weight, shape_2(2, 4), &w, &r);
+    l->out = shape_2(3, 2);
+    nets_add(n, NET_FLATTEN);
+    return n;
 }
 
 #endif

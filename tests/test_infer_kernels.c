@@ -199,6 +199,17 @@ static void every_layer(void **state) {
         }
 }
 
+static void every_kind(void **state) {
+    (void)state;
+    size_t batches[BATCH];
+    for (size_t i = 0; i < BATCH; i++) batches[i] = i + 1;
+    for (int words = 0; words < 2; words++) {
+        struct net *n = words ? nets_words_new() : nets_every_new();
+        net_check(n, batches, BATCH);
+        net_free(n);
+    }
+}
+
 // What `auto` chose, whatever it is, and the choice of the set.
 static void chosen_kernels(void **state) {
     (void)state;
@@ -332,15 +343,11 @@ static void samples_to_lanes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_shape),
-        cmocka_unit_test(every_batch),
-        cmocka_unit_test(wide_rows),
-        cmocka_unit_test(every_activation),
-        cmocka_unit_test(every_layer),
-        cmocka_unit_test(chosen_kernels),
-        cmocka_unit_test(kernels_without_room),
-        cmocka_unit_test(exact_arrays),
-        cmocka_unit_test(samples_to_lanes),
+        cmocka_unit_test(every_shape),    cmocka_unit_test(every_batch),
+        cmocka_unit_test(wide_rows),      cmocka_unit_test(every_activation),
+        cmocka_unit_test(every_layer),    cmocka_unit_test(every_kind),
+        cmocka_unit_test(chosen_kernels), cmocka_unit_test(kernels_without_room),
+        cmocka_unit_test(exact_arrays),   cmocka_unit_test(samples_to_lanes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,8 @@ static double work_of(const struct tally_model *m) {
     for (size_t i = 0; i < tally_model_layers(m); i++) {
         struct tally_layer l = tally_model_layer(m, i);
         int dense = *l.kernel_one == 'd' || *l.kernel_many == 'd';
-        work += (dense ? (double)l.in * (double)l.out : (double)l.nonzero) + 16 * (double)l.out;
+        work += (dense ? (double)l.in * (double)l.out : (double)l.products) + 16 * (double)l.out;
+        if (strcmp(l.kind, "k_winners") == 0) work += 1100 * (double)l.in; // it may look at each place alone
     }
     return work * 70;
 }

@@ -72,11 +72,24 @@ static int others_write(const char *folder) {
     return result;
 }
 
+// What version 2 has.
+static int kinds_write(const char *folder) {
+    int result = 0;
+    for (int i = 0; i < 2 * CODINGS && result == 0; i++) {
+        struct net *n = i % 2 ? nets_words_new() : nets_every_new();
+        char name[64];
+        snprintf(name, sizeof name, "%s-%s", coding_names[i / 2], i % 2 ? "words" : "every");
+        result = seed_write(folder, name, n, &codings[i / 2], (unsigned char)(i & 1));
+        net_free(n);
+    }
+    return result;
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: fuzz_seeds FOLDER\n"), 2;
     int index = 0;
     for (int coding = 0; coding < CODINGS; coding++)
         for (int kind = 0; kind < KINDS; kind++, index++)
             if (pair_write(argv[1], (enum number_kind)kind, coding, index) != 0) return 1;
-    return others_write(argv[1]) != 0;
+    return others_write(argv[1]) != 0 || kinds_write(argv[1]) != 0;
 }
