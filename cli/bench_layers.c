@@ -49,6 +49,7 @@ static void weight_fill(struct net_tensor *w, double density, uint64_t row) {
 static int sparse_open(struct sparse *s, const struct net_tensor *w, struct err *e) {
     struct net_layer layer = {.kind = NET_LINEAR,
                               .name = "layer",
+                              .input = {NET_SAMPLE, NET_NONE},
                               .in = shape_1(net_columns(w)),
                               .out = shape_1(net_rows(w)),
                               .weight = *w};

@@ -165,11 +165,34 @@ static struct inside inside_of(const struct tally_step *s, int axis, size_t o) {
     return r;
 }
 
+static float share_of(const struct tally_step *s, size_t inside) {
+    size_t count = s->form & FORMAT_COUNT_PAD ? (size_t)s->size[0] * s->size[1] : inside;
+    return (float)(1.0 / (double)count);
+}
+
+/* One sample; the loops of window_apply have more to set up than to do. */
+static float window_one(const struct tally_step *s, const float *x, size_t rows, size_t columns) {
+    size_t width = s->from.dim[2];
+    float most = -INFINITY, sum = 0;
+    if (s->kind == FORMAT_MAX_POOL2D) {
+        for (size_t i = 0; i < rows; i++, x += width)
+            for (size_t j = 0; j < columns; j++) most = x[j] > most ? x[j] : most;
+        return most;
+    }
+    for (size_t i = 0; i < rows; i++, x += width)
+        for (size_t j = 0; j < columns; j++) sum += x[j];
+    return sum * share_of(s, rows * columns);
+}
+
 static void window_apply(const struct tally_step *s, float *y, const float *plane, struct inside down,
                          struct inside across, size_t lanes) {
     size_t width = s->from.dim[2], rows = down.end - down.first, columns = across.end - across.first;
     const float *x = plane + (down.at * width + across.at) * lanes;
     int most = s->kind == FORMAT_MAX_POOL2D;
+    if (lanes == 1) {
+        *y = window_one(s, x, rows, columns);
+        return;
+    }
     for (size_t l = 0; l < lanes; l++) y[l] = most ? -INFINITY : 0;
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++) {
@@ -180,8 +203,7 @@ static void window_apply(const struct tally_step *s, float *y, const float *plan
                 for (size_t l = 0; l < lanes; l++) y[l] += at[l];
         }
     if (most) return;
-    size_t count = s->form & FORMAT_COUNT_PAD ? (size_t)s->size[0] * s->size[1] : rows * columns;
-    float share = (float)(1.0 / (double)count);
+    float share = share_of(s, rows * columns);
     for (size_t l = 0; l < lanes; l++) y[l] *= share;
 }
 
