@@ -104,7 +104,7 @@ void net_requantise(struct net *n, int bits);
 void net_prepare(struct net *n);
 
 // Biases become linear counters of 8 bits, factors of linear and conv2d pow2 counters of 8 bits; after net_prepare, which
-// makes them float.
+// makes them float. Scales and parameters of all counters are rounded to float.
 void net_requantise_biases(struct net *n);
 
 const char *net_kind_name(enum net_kind kind);

@@ -99,12 +99,23 @@ static void tensor_count_ratios(struct net_tensor *t) {
         t->counter[i] = 1 + (int32_t)rint(log2((double)t->value[i] / least) * t->number.parameter);
 }
 
+// Scale and parameter in float where they have a place there: files hold them in half the bytes.
+static void tensor_shorten(struct net_tensor *t) {
+    double scale = net_as_float(t->scale), parameter = net_as_float(t->number.parameter);
+    if (!t->counted || !(scale > 0) || !isfinite(scale) || !isfinite(parameter)) return;
+    t->scale = scale;
+    t->number.parameter = parameter;
+}
+
 void net_requantise_biases(struct net *n) {
     for (int i = 0; i < n->count; i++) {
         struct net_layer *l = &n->layers[i];
         if (l->bias.shape.rank && !l->bias.counted) tensor_count(&l->bias, 8);
         if (l->weight.shape.rank && l->factor.shape.rank && !l->factor.counted)
             tensor_count_ratios(&l->factor);
+        tensor_shorten(&l->weight);
+        tensor_shorten(&l->bias);
+        tensor_shorten(&l->factor);
         net_refresh(l);
     }
 }
