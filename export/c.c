@@ -59,8 +59,16 @@ static int net_check(const struct net *n, struct err *e) {
         const struct net_layer *l = &n->layers[i];
         if (values_check(&l->weight, l->name, "weight", e) != 0) return -1;
         if (values_check(&l->bias, l->name, "bias", e) != 0) return -1;
+        if (values_check(&l->factor, l->name, "factor", e) != 0) return -1;
     }
     return 0;
+}
+
+// Layers as identifiers have them: residual1.linear1 becomes residual1_linear1.
+static void layers_name(struct net *n) {
+    for (int i = 0; i < n->count; i++)
+        for (char *c = n->layers[i].name; *c; c++)
+            if (*c == '.') *c = '_';
 }
 
 // --- files -------------------------------------------------------------------------------------------------------------
@@ -90,6 +98,7 @@ static void source_free(struct c_source *s) {
     net_free(s->net);
     shifts_free(s->shifts);
     mem_free(s->stages);
+    mem_free(s->values);
     bytes_free(&s->tables);
     bytes_free(&s->functions);
     bytes_free(&s->notes);
@@ -102,7 +111,6 @@ static int c_write(const struct net *n, const char *out, const struct export_opt
     CHECK(n->mean == 0 && n->std == 1, "c: %s is not ready to run", n->name);
     CHECK(n->count >= 1, "c: %s has no layers", n->name);
     int result = names_take(&s, out, e);
-    if (result == 0) result = net_check_chain(n, "c", e);
     if (result == 0) result = net_check(n, e);
     if (result == 0) {
         s.net = c_compact_new(n);
@@ -113,6 +121,7 @@ static int c_write(const struct net *n, const char *out, const struct export_opt
         result = s.shifts ? 0 : -1;
     }
     if (result == 0) {
+        layers_name(s.net);
         c_stages_plan(&s);
         (options->integer ? c_integer_stages : c_float_stages)(&s);
         c_run_print(&s);

@@ -23,17 +23,30 @@ static size_t outputs(const struct c_source *s) {
     return shape_size(s->net->layers[s->net->count - 1].out);
 }
 
+// How often a sample uses a weight: of a convolution, at each place, those outside the image too.
+static size_t weight_uses(const struct net_layer *l) {
+    return shape_size(l->out) / (size_t)net_rows(&l->weight);
+}
+
 // What a sample costs: a product, or a shift and an addition, each.
 static size_t work(const struct c_source *s) {
     size_t sum = 0;
-    for (int i = 0; s->shifts && i < s->shifts->count; i++) sum += s->shifts->layers[i].terms;
+    for (int i = 0; s->shifts && i < s->shifts->count; i++)
+        sum += s->shifts->layers[i].terms * weight_uses(&s->net->layers[s->shifts->layers[i].layer]);
     if (s->shifts) return sum;
-    for (int i = 0; i < s->net->count; i++) sum += net_nonzero(&s->net->layers[i].weight);
+    for (int i = 0; i < s->net->count; i++) {
+        const struct net_layer *l = &s->net->layers[i];
+        if (l->weight.shape.rank) sum += net_nonzero(&l->weight) * weight_uses(l);
+    }
     return sum;
 }
 
 static const char *number_type(const struct c_source *s) {
     return s->shifts ? "int32_t" : "float";
+}
+
+bool c_takes_numbers(const struct c_source *s) {
+    return s->net->layers[0].kind == NET_EMBEDDING;
 }
 
 // An array of the caller has at least one number.
@@ -42,13 +55,17 @@ static size_t scratch(const struct c_source *s) {
 }
 
 void c_note(struct c_source *s, int layer, size_t weights, bool dense, const char *coding) {
-    const struct net_tensor *w = &s->net->layers[layer].weight, *trained = &s->original->layers[layer].weight;
-    char density[C_NUMBER];
-    bytes_print(&s->notes,
-                " *   %-9s %d -> %d (as trained %d -> %d), %zu weights, density %s, %s%s, %zu bytes\n",
-                s->net->layers[layer].name, net_columns(w), net_rows(w), net_columns(trained),
-                net_rows(trained), weights, c_short_text(density, (double)weights / (double)trained->size),
-                dense ? "dense " : "", coding, s->layer_bytes[layer]);
+    const struct net_layer *l = &s->net->layers[layer], *trained = &s->original->layers[layer];
+    char density[C_NUMBER], kernel[2 * C_NUMBER] = "";
+    bool conv2d = l->kind == NET_CONV2D;
+    if (conv2d) snprintf(kernel, sizeof kernel, "channels by %d x %d ", l->window.size[0], l->window.size[1]);
+    int in = conv2d ? l->in.dim[0] : net_columns(&l->weight), out = net_rows(&l->weight);
+    int in_before = conv2d ? trained->in.dim[0] : net_columns(&trained->weight);
+    bytes_print(&s->notes, " *   %-9s %d -> %d %s(as trained %d -> %d), ", trained->name, in, out, kernel,
+                in_before, net_rows(&trained->weight));
+    bytes_print(&s->notes, "%zu weights, density %s, %s%s, %zu bytes\n", weights,
+                c_short_text(density, (double)weights / (double)trained->weight.size), dense ? "dense " : "",
+                coding, s->layer_bytes[layer]);
 }
 
 // --- NAME.h ------------------------------------------------------------------------------------------------------------
@@ -66,26 +83,28 @@ static void shapes_print(struct bytes *b, const struct c_source *s) {
                     c_short_text(error, s->shifts->error * ROUNDED_UP));
     else
         bytes_print(b,
-                    " * Input    %zu floats %s, the last dimension fastest: pixel / 255.0f.\n"
+                    " * Input    %zu floats %s, the last dimension fastest: %s.\n"
                     " * Output   %zu floats.\n",
-                    inputs(s), shape, outputs(s));
+                    inputs(s), shape, c_takes_numbers(s) ? "whole numbers" : "pixel / 255.0f", outputs(s));
 }
 
 static void stages_print(struct bytes *b, const struct c_source *s) {
     bytes_print(b, " * Layers  ");
-    for (int i = 0; i < s->net->count; i++) bytes_print(b, " %s", s->net->layers[i].name);
+    for (int i = 0; i < s->net->count; i++) bytes_print(b, " %s", s->original->layers[i].name);
     bytes_print(b, "\n");
     bytes_add(b, s->notes.at, s->notes.size);
 }
 
 static void costs_print(struct bytes *b, const struct c_source *s) {
-    bytes_print(b,
-                " * Flash    %zu bytes of const tables, and the code.\n"
-                " * RAM      %zu bytes of scratch, the caller's, besides x and y.\n"
-                " * Work     %zu %s a sample.\n"
-                " * Tables   CRC-32 %08lx of their numbers, little-endian, in their order.\n",
-                s->table_bytes, scratch(s) * 4, work(s),
-                s->shifts ? "shifts and additions" : "multiplications and additions", (unsigned long)s->crc);
+    bytes_print(
+        b,
+        " * Flash    %zu bytes of const tables, and the code.\n"
+        " * RAM      %zu bytes of scratch, the caller's, besides x and y; a result lies there until its last "
+        "reader.\n"
+        " * Work     %zu %s a sample.\n"
+        " * Tables   CRC-32 %08lx of their numbers, little-endian, in their order.\n",
+        s->table_bytes, scratch(s) * 4, work(s),
+        s->shifts ? "shifts and additions" : "multiplications and additions", (unsigned long)s->crc);
 }
 
 static void example_print(struct bytes *b, const struct c_source *s) {
@@ -128,19 +147,23 @@ void c_header(struct bytes *out, const struct c_source *s) {
 
 // --- NAME.c ------------------------------------------------------------------------------------------------------------
 
-static const char table_comment[] =
-    " *\n"
-    " * A sparse layer is rows: row i has count[i] entries, each `step` columns after the one before, the "
-    "first of a\n"
-    " * row `step` after column 0. A gap of more than 255 columns is bridged by entries of step 255 and "
-    "weight 0. A\n"
-    " * layer that is mostly not zero is dense, all of its weights row by row.\n";
+static const char table_comment[] = " *\n"
+                                    " * A sparse layer is rows, one for each output or output channel: row i "
+                                    "has count[i] entries, each `step` "
+                                    "columns after\n"
+                                    " * the one before, the first of a row `step` after column 0. A gap of "
+                                    "more than 255 columns is bridged by "
+                                    "entries of\n"
+                                    " * step 255 and weight 0. A layer that is mostly not zero is dense, all "
+                                    "of its weights row by row. A column of "
+                                    "a\n"
+                                    " * convolution is (channel, row, column) of its kernel.\n";
 
 static const char float_comment[] =
     " *\n"
     " * A weight is a float, or an index into the layer's distinct values, or a "
     "counter c that stands for\n"
-    " * scale * c or scale * c * |c|.\n";
+    " * scale * c or scale * c * |c|; times the factor of its output where there are factors.\n";
 
 static const char integer_comment[] = " *\n"
                                       " * A weight is a power of two: bit 7 its sign (1: minus), bits 0 .. 4 "
@@ -161,6 +184,7 @@ void c_body(struct bytes *out, const struct c_source *s) {
     bytes_print(out, "%s", table_comment);
     bytes_print(out, "%s */\n", s->shifts ? integer_comment : float_comment);
     bytes_print(out, "#include \"%s.h\"\n\n", s->stem);
+    if (s->limits) bytes_print(out, "#include <float.h>\n%s", s->math ? "" : "\n");
     if (s->math) bytes_print(out, "#include <math.h>\n\n");
     bytes_add(out, s->tables.at, s->tables.size);
     if (s->tables.size) bytes_print(out, "\n");

@@ -3,7 +3,7 @@
 
 #include "export/c_source.h"
 
-enum { TEXT = 4 * C_NAME };
+enum { TEXT = 4 * C_NAME + PARAM_NAME, LINES = 4 * TEXT };
 
 // The codes in the order of the table, bridges and zeros as SHIFT_ZERO. Whether any of them shifts right.
 static bool codes_table(struct c_source *s, const struct shift_layer *l, const struct c_rows *rows,
@@ -23,28 +23,25 @@ static bool codes_table(struct c_source *s, const struct shift_layer *l, const s
     return rights;
 }
 
-// sum += or -= one shifted input. A negative input is shifted as its magnitude: C leaves shifts of negatives open.
-static void term_print(struct c_source *s, const struct shift_layer *l, bool rights) {
-    struct bytes *b = &s->functions;
-    bytes_print(b, "            const uint32_t w = %s_%s_weight[k];\n", s->prefix,
-                s->net->layers[l->layer].name);
-    if (rights) bytes_print(b, "            const uint32_t s = w & %d;\n", SHIFT_MASK);
-    if (l->signed_in)
-        bytes_print(b, "            const int32_t a = x[column] < 0 ? -x[column] : x[column];\n"
-                       "            const uint32_t minus = x[column] < 0 ? ~w : w;\n");
-    else
-        bytes_print(b, "            const int32_t a = x[column];\n");
+// What a weight's code and an input do to the sum, in lines behind `indent`. A negative input is shifted as its magnitude: C
+// leaves shifts of negatives open.
+static void term_text(char text[LINES], const struct shift_layer *l, bool rights, const char *indent) {
+    char shifted[TEXT] = "a << (w & 31)";
     if (rights)
-        bytes_print(b, "            const int32_t t = s < %d ? a << s : ((a >> (s - %d)) + 1) >> 1;\n",
-                    SHIFT_RIGHT, SHIFT_RIGHT);
-    else
-        bytes_print(b, "            const int32_t t = a << (w & %d);\n", SHIFT_RIGHT - 1);
-    bytes_print(b,
-                "            if (%s & %d)\n"
-                "                sum -= t;\n"
-                "            else\n"
-                "                sum += t;\n",
-                l->signed_in ? "minus" : "w", SHIFT_MINUS);
+        snprintf(shifted, sizeof shifted, "s < %d ? a << s : ((a >> (s - %d)) + 1) >> 1", SHIFT_RIGHT,
+                 SHIFT_RIGHT);
+    int used =
+        snprintf(text, LINES, "%sconst int32_t a = v%s;\n", indent, l->signed_in ? " < 0 ? -v : v" : "");
+    if (l->signed_in)
+        used += snprintf(text + used, (size_t)(LINES - used), "%sconst uint32_t minus = v < 0 ? ~w : w;\n",
+                         indent);
+    snprintf(text + used, (size_t)(LINES - used),
+             "%sconst int32_t t = %s;\n"
+             "%sif (%s & %d)\n"
+             "%s    sum -= t;\n"
+             "%selse\n"
+             "%s    sum += t;\n",
+             indent, shifted, indent, l->signed_in ? "minus" : "w", SHIFT_MINUS, indent, indent, indent);
 }
 
 // `v` >= 0 shifted right by `by`, the half rounded up, without a sum that could leave 32 bits.
@@ -57,17 +54,16 @@ static void right_print(char text[TEXT], const char *v, int by) {
 
 static void output_print(struct c_source *s, const struct shift_layer *l) {
     struct bytes *b = &s->functions;
-    char plus[TEXT] = "sum", minus[TEXT] = "-sum";
-    if (l->out_shift) {
-        right_print(plus, "sum", l->out_shift);
-        right_print(minus, "-sum", l->out_shift);
-    }
-    if (l->relu) bytes_print(b, "        if (sum < 0) sum = 0;\n");
-    if (l->relu || l->out_shift == 0)
-        bytes_print(b, "        y[row] = %s;\n", plus);
+    const char *indent = l->conv2d ? "            " : "        ";
+    char plus[TEXT], minus[TEXT];
+    if (l->relu) bytes_print(b, "%sif (sum < 0) sum = 0;\n", indent);
+    if (l->out_shift == 0) return;
+    right_print(plus, "sum", l->out_shift);
+    right_print(minus, "-sum", l->out_shift);
+    if (l->relu)
+        bytes_print(b, "%ssum = %s;\n", indent, plus);
     else
-        bytes_print(b, "        y[row] = sum < 0 ? -(%s) : %s;\n", minus, plus);
-    bytes_print(b, "    }\n}\n\n");
+        bytes_print(b, "%ssum = sum < 0 ? -(%s) : %s;\n", indent, minus, plus);
 }
 
 static void note_add(struct c_source *s, const struct shift_layer *l, bool dense) {
@@ -82,7 +78,8 @@ static void note_add(struct c_source *s, const struct shift_layer *l, bool dense
                 l->least, l->relu ? "relu and " : "", l->out_shift, c_short_text(unit, l->sigma));
 }
 
-static void layer_print(struct c_source *s, const struct shift_layer *l, bool first) {
+static void layer_print(struct c_source *s, const struct c_stage *stage, const struct shift_layer *l,
+                        bool first) {
     const char *name = s->net->layers[l->layer].name;
     size_t size = (size_t)l->rows * (size_t)l->columns;
     bool dense = c_is_dense(l->weights, size) && l->terms == l->weights;
@@ -90,20 +87,44 @@ static void layer_print(struct c_source *s, const struct shift_layer *l, bool fi
     for (size_t i = 0; i < size * SHIFT_TERMS; i++) alive[i / SHIFT_TERMS] += l->code[i] != SHIFT_ZERO;
     struct c_rows *rows = c_rows_new(alive, l->rows, l->columns);
     size_t entries = dense ? size : rows->entries;
-    char sum[TEXT];
+    char sum[TEXT], weight[LINES] = "", term[LINES] = "";
+    if (l->pooled) {
+        c_pool_begin(s, stage->pool, "int32_t");
+        c_pool_end(s, stage->pool);
+    }
     c_table(s, l->layer, "bias", C_INT32, l->bias, (size_t)l->rows);
     snprintf(sum, sizeof sum, "        int32_t sum = %s_%s_bias[row];\n", s->prefix, name);
     if (!dense) c_rows_tables(s, l->layer, rows);
-    bool rights = entries ? codes_table(s, l, rows, dense) : false;
-    c_loop_begin(s, l->layer, first ? "uint8_t" : "int32_t", "int32_t", sum, entries, dense);
-    if (entries) term_print(s, l, rights);
-    c_loop_end(s, entries);
+    if (entries) {
+        bool rights = codes_table(s, l, rows, dense);
+        int used =
+            snprintf(weight, LINES, "            const uint32_t w = %s_%s_weight[k];\n", s->prefix, name);
+        if (rights)
+            snprintf(weight + used, (size_t)(LINES - used), "            const uint32_t s = w & %d;\n",
+                     SHIFT_MASK);
+        term_text(term, l, rights, l->conv2d ? "                    " : "            ");
+    }
+    struct c_loop loop = {.stage = stage,
+                          .from = first ? "uint8_t" : "int32_t",
+                          .to = "int32_t",
+                          .sum = sum,
+                          .weight = weight,
+                          .term = term,
+                          .entries = entries,
+                          .dense = dense,
+                          .finish = l->relu || l->out_shift > 0};
+    c_loop_begin(s, &loop);
     output_print(s, l);
+    c_loop_end(s, &loop);
     note_add(s, l, dense);
     c_rows_free(rows);
     mem_free(alive);
 }
 
 void c_integer_stages(struct c_source *s) {
-    for (int i = 0; i < s->shifts->count; i++) layer_print(s, &s->shifts->layers[i], i == 0);
+    CHECK(s->count == s->shifts->count, "c: %d stages of %d layers", s->count, s->shifts->count);
+    for (int i = 0; i < s->count; i++) {
+        CHECK(s->stages[i].first == s->shifts->layers[i].layer, "c: stage %d", i);
+        layer_print(s, &s->stages[i], &s->shifts->layers[i], i == 0);
+    }
 }

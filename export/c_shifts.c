@@ -5,17 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// So that -v and v + 1 fit too.
-static const int64_t LIMIT = INT32_MAX - 1;
-
-enum { OUT_SHIFT_MAX = 30, LEAST_MAX = 4096, FINEST = 6 };
+enum { OUT_SHIFT_MAX = 30, LEAST_MAX = 4096, FINEST = 6, STEP_MAX = 16 };
 
 static const double ERROR_SLACK = 1.1;
 
-// What is known of a vector: for each element lo <= 0 <= hi, and how far sigma · element may be from the real number,
-// in units of sigma.
+// What is known of a vector: for each unit (a number, or a channel's plane) lo <= 0 <= hi, and how far sigma · element may be
+// from the real number, in units of sigma.
 struct range {
-    int size;
+    int size; // units, all of the same number of elements
     double sigma;
     int64_t *lo, *hi;
     double *error;
@@ -42,19 +39,7 @@ static void range_free(struct range *r) {
     mem_free(r->error);
 }
 
-// --- the arithmetic of the generated code, in 64 bits ------------------------------------------------------------------
-
-static int64_t right_rounded(int64_t v, int by) {
-    if (by == 0) return v;
-    return v < 0 ? -right_rounded(-v, by) : ((v >> (by - 1)) + 1) >> 1;
-}
-
-// x · 2^s of a code, without its sign.
-static int64_t shifted(int64_t x, int code) {
-    int s = code & SHIFT_MASK;
-    if (x < 0) return -shifted(-x, code);
-    return s < SHIFT_RIGHT ? x << s : right_rounded(x, s - SHIFT_RIGHT + 1);
-}
+// --- terms -------------------------------------------------------------------------------------------------------------
 
 // A weight in units of its scale as a sum of ±2^exponent.
 struct term {
@@ -96,7 +81,7 @@ static int code_of(struct term t, int least, int64_t most) {
     int s = t.exponent - least;
     if (s >= SHIFT_RIGHT - 1) return -1;
     int code = s >= 0 ? s : SHIFT_RIGHT - 1 - s;
-    if (code >= SHIFT_ZERO || shifted(most, code) == 0) return SHIFT_ZERO;
+    if (code >= SHIFT_ZERO || shift_by(most, code) == 0) return SHIFT_ZERO;
     return t.minus ? code | SHIFT_MINUS : code;
 }
 
@@ -104,6 +89,12 @@ static int code_of(struct term t, int least, int64_t most) {
 
 static int64_t most_of(const struct range *x, int j) {
     return x->hi[j] > -x->lo[j] ? x->hi[j] : -x->lo[j];
+}
+
+// The unit that column j of a row sees.
+static int unit_of(const struct range *x, const struct net_layer *l, int row, int j) {
+    int columns = net_columns(&l->weight), group = row / (net_rows(&l->weight) / l->groups);
+    return (int)((int64_t)(group * columns + j) * x->size / ((int64_t)columns * l->groups));
 }
 
 static double bias_of(const struct net_layer *l, int row, double sigma) {
@@ -114,27 +105,29 @@ static double bias_of(const struct net_layer *l, int row, double sigma) {
 static bool row_bounds(const struct net_layer *l, int row, const struct range *x, int least, double sigma,
                        int64_t *lo, int64_t *hi, double *error, size_t *rights) {
     double bias = bias_of(l, row, sigma);
-    if (!(fabs(bias) <= (double)LIMIT)) return false;
+    if (!(fabs(bias) <= (double)SHIFT_LIMIT)) return false;
     *lo = *hi = (int64_t)bias;
     *error = bias != 0 ? 0.5 : 0;
     const struct net_tensor *w = &l->weight;
-    for (int j = 0; j < x->size; j++) {
-        int32_t counter = w->counter[(size_t)row * (size_t)x->size + (size_t)j];
+    int columns = net_columns(w);
+    for (int j = 0; j < columns; j++) {
+        int u = unit_of(x, l, row, j);
+        int32_t counter = w->counter[(size_t)row * (size_t)columns + (size_t)j];
         struct term terms[SHIFT_TERMS];
         double value, exact = counter ? exp2((abs(counter) - 1) / w->number.parameter) : 0;
         int count = counter_terms(terms, &value, w, counter);
-        *error += ldexp(exact * x->error[j] + fabs(exact - value) * (double)most_of(x, j), -least);
+        *error += ldexp(exact * x->error[u] + fabs(exact - value) * (double)most_of(x, u), -least);
         for (int i = 0; i < count; i++) {
-            int code = code_of(terms[i], least, most_of(x, j));
+            int code = code_of(terms[i], least, most_of(x, u));
             if (code < 0) return false;
             bool right = (code & SHIFT_MASK) >= SHIFT_RIGHT;
-            *error += right && most_of(x, j) ? 0.5 : 0;
+            *error += right && most_of(x, u) ? 0.5 : 0;
             if ((code & SHIFT_MASK) == SHIFT_ZERO) continue;
             *rights += right;
-            int64_t low = shifted(x->lo[j], code), high = shifted(x->hi[j], code);
+            int64_t low = shift_by(x->lo[u], code), high = shift_by(x->hi[u], code);
             *lo += code & SHIFT_MINUS ? -high : low;
             *hi += code & SHIFT_MINUS ? -low : high;
-            if (*lo < -LIMIT || *hi > LIMIT) return false;
+            if (*lo < -SHIFT_LIMIT || *hi > SHIFT_LIMIT) return false;
         }
     }
     return true;
@@ -163,11 +156,13 @@ static bool layer_fits(const struct net_layer *l, const struct range *x, int lea
 // The smallest exponent that fits is not far above where the largest sum, in real arithmetic, would reach 2^31.
 static int least_guess(const struct net_layer *l, const struct range *x) {
     double most = 0, unit = x->sigma * l->weight.scale;
+    int columns = net_columns(&l->weight);
     for (int i = 0; i < net_rows(&l->weight); i++) {
         double sum = l->bias.shape.rank ? fabs((double)l->bias.value[i]) / unit : 0;
-        for (int j = 0; j < x->size; j++) {
-            int32_t c = l->weight.counter[(size_t)i * (size_t)x->size + (size_t)j];
-            if (c != 0) sum += exp2((abs(c) - 1) / l->weight.number.parameter) * (double)most_of(x, j);
+        for (int j = 0; j < columns; j++) {
+            int32_t c = l->weight.counter[(size_t)i * (size_t)columns + (size_t)j];
+            double most_in = (double)most_of(x, unit_of(x, l, i, j));
+            if (c != 0) sum += exp2((abs(c) - 1) / l->weight.number.parameter) * most_in;
         }
         most = fmax(most, sum);
     }
@@ -186,8 +181,8 @@ static bool layer_try(const struct net_layer *l, const struct range *x, struct t
 static struct range range_shifted(const struct range *x, int by) {
     struct range r = range_make(x->size, ldexp(x->sigma, by));
     for (int j = 0; j < x->size; j++) {
-        r.lo[j] = right_rounded(x->lo[j], by);
-        r.hi[j] = right_rounded(x->hi[j], by);
+        r.lo[j] = shift_right(x->lo[j], by);
+        r.hi[j] = shift_right(x->hi[j], by);
         r.error[j] = ldexp(x->error[j], -by) + (by > 0 && most_of(x, j) ? 0.5 : 0);
     }
     return r;
@@ -225,11 +220,12 @@ static void layer_codes(struct shift_layer *s, const struct net_layer *l, const 
     for (int i = 0; i < s->rows; i++) {
         s->bias[i] = (int32_t)bias_of(l, i, s->sigma);
         for (int j = 0; j < s->columns; j++, at++) {
+            int64_t most = most_of(x, unit_of(x, l, i, j));
             struct term terms[SHIFT_TERMS];
             double value;
             int count = counter_terms(terms, &value, &l->weight, l->weight.counter[at]), stored = 0;
             for (int k = 0; k < count; k++) {
-                int code = code_of(terms[k], s->least, most_of(x, j));
+                int code = code_of(terms[k], s->least, most);
                 if (code == SHIFT_ZERO) continue;
                 s->place[s->terms++] = (uint32_t)(j * SHIFT_TERMS + stored);
                 s->code[at * SHIFT_TERMS + (size_t)stored++] = (uint8_t)code;
@@ -252,7 +248,12 @@ static int layer_plan(struct shifts *s, const struct net *n, int index, struct r
     if (before) before->out_shift = t.out_shift;
     *now = (struct shift_layer){.layer = index,
                                 .rows = net_rows(&l->weight),
-                                .columns = x->size,
+                                .columns = net_columns(&l->weight),
+                                .conv2d = l->kind == NET_CONV2D,
+                                .in = l->in,
+                                .out = l->out,
+                                .window = l->window,
+                                .groups = l->groups,
                                 .least = t.least,
                                 .sigma = ldexp(in.sigma * l->weight.scale, t.least),
                                 .error = t.error};
@@ -280,31 +281,65 @@ static int weight_check(const struct net_layer *l, struct err *e) {
     if (w->number.kind != NUMBER_POW2)
         return err_set(e, "%s.weight: counters of map %s can't be shifts, wanted powers of two: %s", l->name,
                        number_name(w->number.kind), wanted);
+    if (l->factor.shape.rank)
+        return err_set(e, "%s: factors of its outputs can't be shifts: train without a batch_norm behind it",
+                       l->name);
     return 0;
+}
+
+// Places in an image are found by additions too, as many as a step is long.
+static int window_check(const struct net_layer *l, struct err *e) {
+    for (int axis = 0; axis < 2; axis++) {
+        int most = l->window.stride[axis] > l->window.dilation[axis] ? l->window.stride[axis]
+                                                                     : l->window.dilation[axis];
+        if (most > STEP_MAX)
+            return err_set(e, "%s: a stride or dilation of %d, by shifts and additions at most %d", l->name,
+                           most, STEP_MAX);
+    }
+    return 0;
+}
+
+// *planes: there are planes of a conv2d that a pooling may shrink, as it may once.
+static int layer_take(struct shifts *s, const struct net *n, int i, struct range *x, bool *planes,
+                      struct err *e) {
+    const struct net_layer *l = &n->layers[i];
+    bool conv2d = l->kind == NET_CONV2D;
+    if ((l->kind == NET_LINEAR && l->in.rank == 1) || conv2d) {
+        *planes = conv2d;
+        if (conv2d && window_check(l, e) != 0) return -1;
+        return weight_check(l, e) == 0 ? layer_plan(s, n, i, x, e) : -1;
+    }
+    if (l->kind == NET_RELU) {
+        relu_plan(s, x);
+        return 0;
+    }
+    if (l->kind == NET_MAX_POOL2D && *planes) {
+        struct shift_layer *before = &s->layers[s->count - 1];
+        before->pooled = true;
+        before->pool = l->window;
+        before->after = l->out;
+        *planes = false;
+        return window_check(l, e);
+    }
+    if (l->kind == NET_FLATTEN) return 0;
+    return err_set(
+        e,
+        "%s: %s can't be done by shifts and additions here, wanted linear, conv2d, relu, flatten and, "
+        "once behind a conv2d, max_pool2d only",
+        l->name, net_kind_name(l->kind));
 }
 
 struct shifts *shifts_new(const struct net *n, struct err *e) {
     struct shifts *s = mem_new(1, sizeof *s);
     s->layers = mem_new((size_t)n->count + 1, sizeof *s->layers);
-    struct range x = range_make((int)shape_size(n->in), 1 / 255.0);
-    for (int j = 0; j < x.size; j++) x.hi[j] = 255;
+    struct range x = range_make(1, 1 / 255.0); // all pixels are alike
+    x.hi[0] = 255;
     int result = 0;
-    for (int i = 0; i < n->count && result == 0; i++) {
-        const struct net_layer *l = &n->layers[i];
-        if (l->kind == NET_LINEAR) {
-            result = weight_check(l, e);
-            if (result == 0) result = layer_plan(s, n, i, &x, e);
-        } else if (l->kind == NET_RELU) {
-            relu_plan(s, &x);
-        } else if (l->kind != NET_FLATTEN) {
-            result = err_set(
-                e, "%s: %s can't be done by shifts and additions, wanted linear, relu and flatten only",
-                l->name, net_kind_name(l->kind));
-        }
-    }
+    bool planes = false;
+    for (int i = 0; i < n->count && result == 0; i++) result = layer_take(s, n, i, &x, &planes, e);
     range_free(&x);
     if (result == 0 && s->count == 0)
-        result = err_set(e, "%s: no linear layer, wanted at least one", n->name);
+        result = err_set(e, "%s: no linear or conv2d layer, wanted at least one", n->name);
     if (result != 0) {
         shifts_free(s);
         return NULL;
@@ -324,34 +359,4 @@ void shifts_free(struct shifts *s) {
     }
     mem_free(s->layers);
     mem_free(s);
-}
-
-// --- running -----------------------------------------------------------------------------------------------------------
-
-static int32_t row_run(const struct shift_layer *l, int row, const int32_t *x) {
-    const uint8_t *code = l->code + (size_t)row * (size_t)l->columns * SHIFT_TERMS;
-    int64_t sum = l->bias[row];
-    for (size_t k = l->first[row]; k < l->first[row + 1]; k++) {
-        uint32_t at = l->place[k];
-        int64_t term = shifted(x[at / SHIFT_TERMS], code[at]);
-        sum += code[at] & SHIFT_MINUS ? -term : term;
-        CHECK(sum >= -LIMIT && sum <= LIMIT, "shifts: row %d: a sum of %lld", row, (long long)sum);
-    }
-    if (l->relu && sum < 0) sum = 0;
-    return (int32_t)right_rounded(sum, l->out_shift);
-}
-
-void shifts_run(const struct shifts *s, const uint8_t *x, int32_t *y) {
-    int columns = s->layers[0].columns;
-    int32_t *now = mem_new((size_t)columns, sizeof *now);
-    for (int j = 0; j < columns; j++) now[j] = x[j];
-    for (int i = 0; i < s->count; i++) {
-        const struct shift_layer *l = &s->layers[i];
-        int32_t *next = mem_new((size_t)l->rows, sizeof *next);
-        for (int row = 0; row < l->rows; row++) next[row] = row_run(l, row, now);
-        mem_free(now);
-        now = next;
-    }
-    memcpy(y, now, (size_t)s->layers[s->count - 1].rows * sizeof *y);
-    mem_free(now);
 }

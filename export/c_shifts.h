@@ -1,4 +1,5 @@
-// Networks by shifts and additions of 32-bit integers: linear layers whose weights are powers of two, relu and flatten.
+// Networks by shifts and additions of 32-bit integers: linear and conv2d layers whose weights are powers of two, relu, flatten
+// and, behind a conv2d, max_pool2d.
 //
 // A weight is scale · sign(c) · 2^((|c|-1)/q), a power of two where q = 1. Else 2^(k + f/q) is taken as the nearest of 2^k,
 // 2^k + 2^(k-i) and 2^(k+1) - 2^(k-i), i = 1 .. 6: a weight has one term or two. An integer v stands for the real number sigma · v, one sigma a layer; pixels have
@@ -9,8 +10,8 @@
 //     sigma(sum) = sigma(x) · scale · 2^least      bias = round(b / sigma(sum))
 //     y = relu(sum), then shifted right by `out_shift`, rounded: sigma(y) = sigma(sum) · 2^out_shift
 //
-// relu(a · v) = a · relu(v) for a > 0, so scales need no arithmetic. Bounds of every y, whatever the pixels, are carried
-// from layer to layer; `least` is the smallest for which no partial sum can leave -(2^31 - 2) .. 2^31 - 2. A larger out_shift
+// relu(a · v) = a · relu(v) for a > 0, and a maximum too, so scales need no arithmetic. Bounds of every y (of a conv2d: of
+// each channel), whatever the pixels, are carried from layer to layer; `least` is the smallest for which no partial sum can leave -(2^31 - 2) .. 2^31 - 2. A larger out_shift
 // rounds the activations, a smaller one makes more weights right shifts of the next layer; a bound on the error of both, and of
 // weights that are not quite their terms, is carried along, and of the out_shifts that come within a tenth of the least bound, the one with the fewest right shifts is
 // taken.
@@ -23,9 +24,16 @@
 // every x in range.
 enum { SHIFT_MINUS = 128, SHIFT_RIGHT = 32, SHIFT_ZERO = 63, SHIFT_MASK = 63, SHIFT_TERMS = 2 };
 
+// Of every partial sum, so that -v and v + 1 fit too.
+enum { SHIFT_LIMIT = INT32_MAX - 1 };
+
 struct shift_layer {
     int layer; // of the net
     int rows, columns;
+    bool conv2d, pooled;         // rows are channels of
+    struct shape in, out, after; // a sample, the sums and, where it is pooled, what is left
+    struct window window, pool;
+    int groups;
     bool relu, signed_in; // signed_in: x may be negative
     int least, out_shift;
     double sigma; // of the sum
@@ -47,6 +55,10 @@ struct shifts {
 // message says what to train. shifts_free it.
 struct shifts *shifts_new(const struct net *n, struct err *e);
 void shifts_free(struct shifts *s);
+
+// The arithmetic of the generated code, in 64 bits: a rounded right shift, and x · 2^s of a code, without its sign.
+int64_t shift_right(int64_t v, int by);
+int64_t shift_by(int64_t x, int code);
 
 // What the generated code computes: y [outputs] from the pixels x [inputs].
 void shifts_run(const struct shifts *s, const uint8_t *x, int32_t *y);

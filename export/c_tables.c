@@ -1,4 +1,4 @@
-// Const tables of the generated C, and the loops that read them. Contracts in c_source.h.
+// Const tables of the generated C. Contracts in c_source.h.
 #include <stdio.h>
 #include <string.h>
 
@@ -11,8 +11,8 @@ enum { LINE = 96 };
 static const struct {
     const char *name;
     size_t bytes;
-} types[C_TYPES] = {{"uint8_t", 1}, {"int8_t", 1},  {"uint16_t", 2},
-                    {"int16_t", 2}, {"int32_t", 4}, {"float", 4}};
+} types[C_TYPES] = {{"uint8_t", 1}, {"int8_t", 1}, {"uint16_t", 2}, {"int16_t", 2},
+                    {"int32_t", 4}, {"float", 4},  {"double", 8}};
 
 const char *c_type_name(enum c_type type) {
     return types[type].name;
@@ -61,9 +61,9 @@ const char *c_short_text(char text[C_NUMBER], double value) {
 
 // --- tables ------------------------------------------------------------------------------------------------------------
 
-static void table_count(struct c_source *s, int layer, uint32_t bits, size_t bytes) {
-    unsigned char byte[4] = {(unsigned char)bits, (unsigned char)(bits >> 8), (unsigned char)(bits >> 16),
-                             (unsigned char)(bits >> 24)};
+static void table_count(struct c_source *s, int layer, uint64_t bits, size_t bytes) {
+    unsigned char byte[8];
+    for (int i = 0; i < 8; i++) byte[i] = (unsigned char)(bits >> (8 * i));
     s->crc = tally_crc32(s->crc, byte, bytes);
     s->table_bytes += bytes;
     s->layer_bytes[layer] += bytes;
@@ -106,6 +106,19 @@ void c_table_floats(struct c_source *s, int layer, const char *what, const float
         memcpy(&bits, &values[i], sizeof bits);
         table_number(s, i, c_float_text(text, values[i]), &used);
         table_count(s, layer, bits, types[C_FLOAT].bytes);
+    }
+    bytes_print(&s->tables, "};\n");
+}
+
+void c_table_doubles(struct c_source *s, int layer, const char *what, const double *values, size_t n) {
+    table_begin(s, layer, what, C_DOUBLE, n);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        char text[C_NUMBER];
+        uint64_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        table_number(s, i, c_double_text(text, values[i]), &used);
+        table_count(s, layer, bits, types[C_DOUBLE].bytes);
     }
     bytes_print(&s->tables, "};\n");
 }
@@ -162,31 +175,4 @@ void c_rows_tables(struct c_source *s, int layer, const struct c_rows *r) {
 
 bool c_is_dense(size_t alive, size_t size) {
     return 2 * alive > size;
-}
-
-// --- loops -------------------------------------------------------------------------------------------------------------
-
-void c_loop_begin(struct c_source *s, int layer, const char *from, const char *to, const char *sum,
-                  size_t entries, bool dense) {
-    struct bytes *b = &s->functions;
-    const char *name = s->net->layers[layer].name;
-    const struct net_tensor *w = &s->net->layers[layer].weight;
-    bytes_print(b, "static void %s_%s(const %s *x, %s *y)\n{\n", s->prefix, name, from, to);
-    bytes_print(b, entries ? "    uint32_t row, k = 0;\n" : "    uint32_t row;\n    (void)x;\n");
-    bytes_print(b, "    for (row = 0; row < %d; row++) {\n%s", net_rows(w), sum);
-    if (entries == 0) return;
-    if (dense)
-        bytes_print(b, "        uint32_t column;\n        for (column = 0; column < %d; column++, k++) {\n",
-                    net_columns(w));
-    else
-        bytes_print(b,
-                    "        uint32_t column = 0;\n"
-                    "        const uint32_t end = k + (uint32_t)%s_%s_count[row];\n"
-                    "        for (; k < end; k++) {\n"
-                    "            column += %s_%s_step[k];\n",
-                    s->prefix, name, s->prefix, name);
-}
-
-void c_loop_end(struct c_source *s, size_t entries) {
-    if (entries) bytes_print(&s->functions, "        }\n");
 }

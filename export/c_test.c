@@ -36,7 +36,8 @@ static void wanted_floats(struct bytes *b, const struct c_source *s, const uint8
                           size_t outputs) {
     float *x = mem_new(inputs, sizeof *x), *y = mem_new(outputs, sizeof *y);
     char text[C_NUMBER];
-    for (size_t i = 0; i < inputs; i++) x[i] = (float)pixel[i] / 255.0f;
+    for (size_t i = 0; i < inputs; i++)
+        x[i] = c_takes_numbers(s) ? (float)pixel[i] : (float)pixel[i] / 255.0f;
     net_forward(s->original, x, y);
     bytes_print(b, "static const float wanted[%zu] = {", outputs);
     for (size_t i = 0; i < outputs; i++)
@@ -115,7 +116,7 @@ static const char float_text[] =
     "static void run(const uint8_t *pixel, float *y)\n"
     "{\n"
     "    int i;\n"
-    "    for (i = 0; i < INPUTS; i++) x[i] = (float)pixel[i] / 255.0f;\n"
+    "    for (i = 0; i < INPUTS; i++) x[i] = (float)pixel[i] / UNIT;\n"
     "    RUN(x, y, scratch);\n"
     "}\n\n"
     "static void print(float y)\n"
@@ -143,6 +144,7 @@ void c_self_test(struct bytes *out, const struct c_source *s) {
     bytes_print(out, "#include \"%s.h\"\n\n#include <stdio.h>\n\n", s->stem);
     bytes_print(out, "#define INPUTS %s_INPUTS\n#define OUTPUTS %s_OUTPUTS\n#define NUMBER %s\n", s->macro,
                 s->macro, s->shifts ? "int32_t" : "float");
+    if (!s->shifts) bytes_print(out, "#define UNIT %s\n", c_takes_numbers(s) ? "1.0f" : "255.0f");
     bytes_print(out, "#define RUN %s_run\n#define ARGMAX %s_argmax\n\n", s->prefix, s->prefix);
     pixels_print(out, pixel, inputs);
     if (s->shifts)
