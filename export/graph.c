@@ -3,24 +3,31 @@
 
 enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_SPARSE_INITIALIZER = 15 };
 enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_TYPE = 4, NODE_ATTRIBUTE = 5 };
-enum { ATTRIBUTE_NAME = 1, ATTRIBUTE_I = 3, ATTRIBUTE_TYPE = 20, ATTRIBUTE_INT = 2 };
+enum { ATTRIBUTE_NAME = 1, ATTRIBUTE_F = 2, ATTRIBUTE_I = 3, ATTRIBUTE_INTS = 8, ATTRIBUTE_TYPE = 20 };
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_INT64_DATA = 7, TENSOR_NAME = 8, TENSOR_RAW_DATA = 9 };
 enum { SPARSE_VALUES = 1, SPARSE_INDICES = 2, SPARSE_DIMS = 3 };
 enum { VALUE_NAME = 1, VALUE_TYPE = 2, TYPE_TENSOR = 1, TENSOR_ELEMENT = 1, TENSOR_SHAPE = 2, SHAPE_DIM = 1 };
 enum { DIM_VALUE = 1, DIM_PARAM = 2 };
 
+static void attribute_add(struct bytes *node, const struct graph_attribute *a) {
+    struct bytes b = {0};
+    protobuf_add_string(&b, ATTRIBUTE_NAME, a->name);
+    if (a->type == GRAPH_A_FLOAT) protobuf_add_float(&b, ATTRIBUTE_F, a->real);
+    if (a->type == GRAPH_AN_INT) protobuf_add_int(&b, ATTRIBUTE_I, (uint64_t)a->list[0]);
+    for (int i = 0; i < a->count; i++) protobuf_add_int(&b, ATTRIBUTE_INTS, (uint64_t)a->list[i]);
+    protobuf_add_int(&b, ATTRIBUTE_TYPE, a->type);
+    protobuf_add_message(node, NODE_ATTRIBUTE, &b);
+}
+
 void graph_add_node(struct graph *g, struct graph_node node) {
-    struct bytes b = {0}, attribute = {0};
+    struct bytes b = {0};
     for (int i = 0; i < GRAPH_INPUTS && node.in[i]; i++) protobuf_add_string(&b, NODE_INPUT, node.in[i]);
     protobuf_add_string(&b, NODE_OUTPUT, node.out);
+    if (node.second) protobuf_add_string(&b, NODE_OUTPUT, node.second);
     protobuf_add_string(&b, NODE_NAME, node.out);
     protobuf_add_string(&b, NODE_TYPE, node.type);
-    if (node.attribute) {
-        protobuf_add_string(&attribute, ATTRIBUTE_NAME, node.attribute);
-        protobuf_add_int(&attribute, ATTRIBUTE_I, (uint64_t)node.number);
-        protobuf_add_int(&attribute, ATTRIBUTE_TYPE, ATTRIBUTE_INT);
-        protobuf_add_message(&b, NODE_ATTRIBUTE, &attribute);
-    }
+    for (int i = 0; i < GRAPH_ATTRIBUTES && node.attribute[i].name; i++)
+        attribute_add(&b, &node.attribute[i]);
     protobuf_add_message(&g->nodes, GRAPH_NODE, &b);
 }
 

@@ -2,7 +2,7 @@
 //
 //   GraphProto         node 1, name 2, initializer 5, input 11, output 12, sparse_initializer 15
 //   NodeProto          input 1, output 2, name 3, op_type 4, attribute 5
-//   AttributeProto     name 1, i 3, type 20 (INT 2)
+//   AttributeProto     name 1, f 2, i 3, ints 8, type 20 (FLOAT 1, INT 2, INTS 7)
 //   TensorProto        dims 1, data_type 2, int64_data 7, name 8, raw_data 9
 //   SparseTensorProto  values 1, indices 2, dims 3; the name is the values'
 //   ValueInfoProto     name 1, type 2 > tensor_type 1 > elem_type 1, shape 2 > dim 1 > dim_value 1 or dim_param 2
@@ -23,14 +23,30 @@ enum graph_type { GRAPH_FLOAT = 1, GRAPH_INT8 = 3, GRAPH_INT16 = 5, GRAPH_INT64 
 
 enum graph_value { GRAPH_INPUT = 11, GRAPH_OUTPUT = 12 };
 
-enum { GRAPH_INPUTS = 3 };
+enum { GRAPH_INPUTS = 3, GRAPH_ATTRIBUTES = 6 };
+
+enum graph_attribute_type { GRAPH_A_FLOAT = 1, GRAPH_AN_INT = 2, GRAPH_INTS = 7 };
+
+struct graph_attribute {
+    const char *name; // NULL: none, and no more
+    enum graph_attribute_type type;
+    float real;
+    int64_t list[4]; // the first alone is an int's
+    int count;       // of INTS
+};
 
 // Named like its output.
 struct graph_node {
     const char *type, *out, *in[GRAPH_INPUTS]; // in: as many as are not NULL
-    const char *attribute;                     // NULL: none
-    int64_t number;                            // the attribute's, not negative
+    const char *second;                        // another output, or NULL
+    struct graph_attribute attribute[GRAPH_ATTRIBUTES];
 };
+
+// For a node's list.
+#define GRAPH_INT_IS(key, value)                                \
+    {                                                           \
+        .name = (key), .type = GRAPH_AN_INT, .list = {(value) } \
+    }
 
 void graph_add_node(struct graph *g, struct graph_node node);
 

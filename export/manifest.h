@@ -4,8 +4,10 @@
 
 #include "export/net.h"
 
-// {"name", "in": [1, 28, 28], "mean", "std", "layers": [{"kind": "linear", "name": "linear1", "in", "out"}, ...]}; the
-// first layer wants (pixel / 255 - mean) / std. An affine layer has its "scale" and "shift". json_free it.
+// {"name", "in": [1, 28, 28], "mean", "std", "layers": [{"kind": "linear", "name": "linear1", "inputs": ["flatten1"], "in",
+// "out", "weight": [100, 784]}, ...]}; the first layer wants (pixel / 255 - mean) / std. Inputs are names of layers, "input" is the
+// sample. "weight" is the shape of a weight, which other files hold as (first dimension, all others). A layer's options are
+// there by their names in PyTorch. json_free it.
 struct json *manifest_new(const struct net *n);
 
 // Writes it as OUT/manifest.json; *size is its bytes.

@@ -2,10 +2,11 @@
 //
 //   linear1.weight.mtx   counters as they are: "coordinate integer general"; comments give the number system, its
 //                        parameter, the scale and the formula. Without counters: "coordinate real general", values
-//   linear1.bias.mtx     values: "array real general"
+//   linear1.bias.mtx     values: "array real general"; and .factor.mtx, of norms and k_winners
 //   manifest.json        the layers, and how samples were normalised
 //
-// Rows are outputs, columns inputs, both from 1. Values have nine digits, which give each float back to the bit.
+// Rows are outputs, columns inputs, both from 1. A weight of more than two dimensions is (first dimension, all others); the
+// manifest has its shape. Values have nine digits, which give each float back to the bit.
 //
 // Source: Boisvert, Pozo, Remington: The Matrix Market Exchange Formats: Initial Design, NISTIR 5935, 1996. Departures:
 // none.
@@ -43,7 +44,7 @@ static void weight_print(struct bytes *b, const struct net_tensor *t) {
     csr_free(c);
 }
 
-static void bias_print(struct bytes *b, const struct net_tensor *t) {
+static void vector_print(struct bytes *b, const struct net_tensor *t) {
     bytes_print(b, "%%%%MatrixMarket matrix array real general\n%zu 1\n", t->size);
     for (size_t i = 0; i < t->size; i++) bytes_print(b, "%.9g\n", (double)t->value[i]);
 }
@@ -73,7 +74,8 @@ static int mtx_write(const struct net *n, const char *out, const struct export_o
         size_t *size = &sizes->layer[i];
         *size = 0;
         if (tensor_write(out, l->name, "weight", &l->weight, weight_print, size, e) != 0 ||
-            tensor_write(out, l->name, "bias", &l->bias, bias_print, size, e) != 0)
+            tensor_write(out, l->name, "bias", &l->bias, vector_print, size, e) != 0 ||
+            tensor_write(out, l->name, "factor", &l->factor, vector_print, size, e) != 0)
             return -1;
         sizes->total += *size;
     }

@@ -3,8 +3,10 @@
 //   linear1.weight.npz            values: data <f4, indices <i4, indptr <i4, shape <i8, format "csr"
 //   linear1.weight.counters.npz   counters, where there are some: data |i1, <i2 or <i4, the rest as above; beside it
 //                                 scale <f8, map and, for maps that have one, parameter <f8
-//   linear1.bias.npy              values <f4
+//   linear1.bias.npy              values <f4; and .factor.npy, of norms and k_winners
 //   manifest.json                 the layers, and how samples were normalised
+//
+// A weight of more than two dimensions is (first dimension, all others); the manifest has its shape.
 //
 // scipy.sparse.load_npz reads the .npz, numpy.load the .npy and what is beside data. Equal nets give equal bytes.
 //
@@ -88,11 +90,13 @@ static int matrix_write(const char *folder, const char *layer, const struct csr 
     return result;
 }
 
-static int bias_write(const char *folder, const struct net_layer *l, size_t *size, struct err *e) {
+static int vector_write(const char *folder, const char *layer, const char *what, const struct net_tensor *t,
+                        size_t *size, struct err *e) {
     char name[PARAM_NAME + 24], path[PATH_LENGTH];
-    snprintf(name, sizeof name, "%s.bias.npy", l->name);
+    if (t->shape.rank == 0) return 0;
+    snprintf(name, sizeof name, "%s.%s.npy", layer, what);
     if (file_join(path, sizeof path, folder, name, e) != 0) return -1;
-    if (npy_write(path, NPY_F32, l->bias.shape, l->bias.value, e) != 0) return -1;
+    if (npy_write(path, NPY_F32, t->shape, t->value, e) != 0) return -1;
     *size += file_bytes(path);
     return 0;
 }
@@ -106,7 +110,8 @@ static int layer_write(const char *folder, const struct net_layer *l, size_t *si
         csr_free(c);
         if (result != 0) return -1;
     }
-    return l->bias.shape.rank ? bias_write(folder, l, size, e) : 0;
+    if (vector_write(folder, l->name, "bias", &l->bias, size, e) != 0) return -1;
+    return vector_write(folder, l->name, "factor", &l->factor, size, e);
 }
 
 static int npz_write(const struct net *n, const char *out, const struct export_options *options,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { WIRE_VARINT = 0, WIRE_BYTES = 2, VARINT_MAX = 10 };
+enum { WIRE_VARINT = 0, WIRE_BYTES = 2, WIRE_FOUR = 5, VARINT_MAX = 10 };
 
 void protobuf_add_varint(struct bytes *b, uint64_t value) {
     unsigned char varint[VARINT_MAX];
@@ -26,6 +26,13 @@ static void key_add(struct bytes *b, int field, int wire) {
 void protobuf_add_int(struct bytes *b, int field, uint64_t value) {
     key_add(b, field, WIRE_VARINT);
     protobuf_add_varint(b, value);
+}
+
+void protobuf_add_float(struct bytes *b, int field, float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    key_add(b, field, WIRE_FOUR);
+    bytes_add_u32(b, bits);
 }
 
 void protobuf_add_bytes(struct bytes *b, int field, const void *bytes, size_t size) {

@@ -3,7 +3,7 @@
 //   linear1.weight.crow_indices   I32 [rows + 1]
 //   linear1.weight.col_indices    I32 [nonzero]
 //   linear1.weight.values         F32 [nonzero]; or, with counters, .counters I8, I16 or I32 [nonzero]
-//   linear1.bias                  F32 [rows]
+//   linear1.bias                  F32 [rows]; and .factor, of norms and k_winners
 //
 // Metadata, all strings: "name", "mean", "std", "layers" (JSON), and for each weight its "linear1.weight.shape" as JSON
 // and, with counters, .map, .parameter (where the map has one), .scale and .formula.
@@ -16,7 +16,7 @@
 #include "src/file.h"
 #include "src/safetensors.h"
 
-enum { NUMBER_TEXT = 40, KEY = PARAM_NAME + 32, TENSORS_PER_LAYER = 4 };
+enum { NUMBER_TEXT = 40, KEY = PARAM_NAME + 32, TENSORS_PER_LAYER = 5 };
 
 // The tensors of the file, the compressed rows they lie in and the numbers made for them.
 struct content {
@@ -73,10 +73,16 @@ static void meta_add_net(struct content *c, const struct net *n) {
     json_free(manifest);
 }
 
+static size_t vector_add(struct content *c, const char *layer, const char *what, const struct net_tensor *t) {
+    if (t->shape.rank == 0) return 0;
+    tensor_add(c, DTYPE_F32, t->shape, t->value, layer, what);
+    return t->size * sizeof *t->value;
+}
+
 // Returns the bytes of its tensors.
 static size_t layer_add(struct content *c, const struct net_layer *l, int i) {
     static const enum dtype counters[] = {[1] = DTYPE_I8, [2] = DTYPE_I16, [4] = DTYPE_I32};
-    const struct net_tensor *w = &l->weight, *bias = &l->bias;
+    const struct net_tensor *w = &l->weight;
     size_t bytes = 0;
     if (w->shape.rank) {
         struct csr *csr = c->csr[i] = csr_new(w);
@@ -91,11 +97,7 @@ static size_t layer_add(struct content *c, const struct net_layer *l, int i) {
         bytes = ((size_t)csr->rows + 1) * sizeof *csr->pointer;
         bytes += csr->nonzero * (sizeof *csr->column + dtype_bytes(type));
     }
-    if (bias->shape.rank) {
-        tensor_add(c, DTYPE_F32, bias->shape, bias->value, l->name, "bias");
-        bytes += bias->size * sizeof *bias->value;
-    }
-    return bytes;
+    return bytes + vector_add(c, l->name, "bias", &l->bias) + vector_add(c, l->name, "factor", &l->factor);
 }
 
 // What is not the tensors' is the header.

@@ -120,32 +120,98 @@ def number_check(what, tensor, kind, scale, parameter):
 
 # --- running the network -------------------------------------------------------------------------------------------------
 
-def activation(kind, x):
+def activation(layer, x):
+    kind = layer["kind"]
     if kind == "relu":
         return np.maximum(x, 0)
+    if kind == "leaky_relu":
+        return np.where(x > 0, x, layer["negative_slope"] * x)
     if kind == "tanh":
         return np.tanh(x)
     if kind == "sigmoid":
         return 1 / (1 + np.exp(-x))
+    if kind == "silu":
+        return x / (1 + np.exp(-x))
     if kind == "gelu":
         return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
     raise ValueError(f"a layer {kind}")
 
 
-def network_run(net, product, inputs):
-    """Logits of uint8 inputs. `product(name, x)` is x (N, in) times the layer's weight transposed, plus its bias."""
-    x = (inputs.astype("f8") / 255 - net["mean"]) / net["std"]
+def windows(layer, x, weight, bias):
+    """A convolution or a pooling, by PyTorch."""
+    import torch
+    import torch.nn.functional as functional
+    x = torch.from_numpy(np.ascontiguousarray(x, "f8"))
+    shape = {key: tuple(layer[key]) for key in ("stride", "padding")}
+    if layer["kind"] == "conv2d":
+        weight = torch.from_numpy(weight.astype("f8").reshape(layer["weight"]))
+        bias = None if bias is None else torch.from_numpy(bias.astype("f8"))
+        y = functional.conv2d(x, weight, bias, dilation=tuple(layer["dilation"]), groups=layer["groups"], **shape)
+    elif layer["kind"] == "max_pool2d":
+        y = functional.max_pool2d(x, tuple(layer["kernel_size"]), **shape)
+    else:
+        y = functional.avg_pool2d(x, tuple(layer["kernel_size"]), count_include_pad=layer["count_include_pad"], **shape)
+    return y.numpy()
+
+
+def by_channel(vector, x):
+    return vector.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def k_winners(layer, x, factor):
+    scores = x.astype("f4") if factor is None else x.astype("f4") * by_channel(factor, x)
+    rows = scores if layer["local"] else scores.reshape(len(x), -1)
+    order = np.argsort(-rows, axis=1, kind="stable")
+    wins = np.zeros(rows.shape, bool)
+    np.put_along_axis(wins, np.take(order, np.arange(layer["k"]), axis=1), True, axis=1)
+    return np.where(wins.reshape(x.shape), x, 0)
+
+
+def norm(layer, x, factor, bias):
+    if layer["kind"] == "layer_norm":
+        x = x - x.mean(-1, keepdims=True)
+    y = x / np.sqrt((x * x).mean(-1, keepdims=True) + layer["eps"])
+    y = y if factor is None else y * factor
+    return y if bias is None else y + bias
+
+
+def layer_run(layer, inputs, weights):
+    """weights.product(name, x): x (N, in) times the weight transposed; .dense(name): the weight; .vector(name) or None."""
+    x, kind, name = inputs[0], layer["kind"], layer["name"]
+    factor, bias = weights.vector(name + ".factor"), weights.vector(name + ".bias")
+    if kind == "flatten":
+        return x.reshape(len(x), -1)
+    if kind == "linear":
+        y = weights.product(name, x)
+        return y if bias is None else y + bias
+    if kind in ("conv2d", "max_pool2d", "avg_pool2d"):
+        return windows(layer, x, weights.dense(name) if kind == "conv2d" else None, bias)
+    if kind == "global_avg_pool2d":
+        return x.mean((2, 3))
+    if kind == "batch_norm":
+        return x * by_channel(factor, x) + by_channel(bias, x)
+    if kind == "k_winners":
+        return k_winners(layer, x, factor)
+    if kind in ("layer_norm", "rms_norm"):
+        return norm(layer, x, factor, bias)
+    if kind in ("add", "concat"):
+        return inputs[0] + inputs[1] if kind == "add" else np.concatenate(inputs, 1)
+    return activation(layer, x)
+
+
+def network_run(net, weights, inputs):
+    """Logits of uint8 inputs, or None where PyTorch is wanted and not there."""
+    if any("kernel_size" in layer for layer in net["layers"]) and library("torch") is None:
+        return None
+    results = {"input": (inputs.astype("f8") / 255 - net["mean"]) / net["std"]}
     for layer in net["layers"]:
-        if layer["kind"] == "flatten":
-            x = x.reshape(len(x), -1)
-        elif layer["kind"] == "linear":
-            x = product(layer["name"], x)
-        else:
-            x = activation(layer["kind"], x)
-    return x
+        results[layer["name"]] = layer_run(layer, [results[name] for name in layer["inputs"]], weights)
+    return results[net["layers"][-1]["name"]]
 
 
 def logits_check(what, found, logits):
+    if found is None:
+        return
     difference = float(np.max(np.abs(found - logits)))
     differ = int(np.sum(found.argmax(1) != logits.argmax(1)))
     check(f"{what}: {len(logits)} predictions", differ == 0 and difference <= TOLERANCE,
@@ -154,17 +220,44 @@ def logits_check(what, found, logits):
 
 # --- the formats ---------------------------------------------------------------------------------------------------------
 
-def folder_run(what, folder, weights, tensors, samples):
+class Sparse:
+    """A network's weights as SciPy's matrices, and its vectors from a folder or the arrays of a file."""
+
+    def __init__(self, matrices, vectors):
+        self.matrices, self.vector = matrices, vectors
+
+    def product(self, name, x):
+        return (self.matrices[name + ".weight"].astype("f8") @ x.T).T
+
+    def dense(self, name):
+        return self.matrices[name + ".weight"].toarray()
+
+
+def folder_run(what, folder, matrices, read, samples):
+    """`read` a vector's file; with what it is named after its layer it ends."""
     if samples is None:
         return
     with open(os.path.join(folder, "manifest.json")) as file:
         net = json.load(file)
+    ending = {"npz": ".npy", "mtx": ".mtx"}[what]
 
-    def product(name, x):
-        y = (weights[name + ".weight"].astype("f8") @ x.T).T
-        return y + tensors[name + ".bias"].values if name + ".bias" in tensors else y
+    def vector(name):
+        path = os.path.join(folder, name + ending)
+        return read(path) if os.path.exists(path) else None
 
-    logits_check(what, network_run(net, product, samples[0]), samples[1])
+    logits_check(what, network_run(net, Sparse(matrices, vector), samples[0]), samples[1])
+
+
+def matrix_of(array):
+    """As the files have it: (first dimension, all others)."""
+    return array.reshape(len(array), -1)
+
+
+def is_written(name, tensors):
+    """Whether a vector of the checkpoint leaves as it is: biases do where there is a weight of two or more dimensions."""
+    layer, _, what = name.rpartition(".")
+    weight = tensors.get(layer + ".weight")
+    return what == "bias" and weight is not None and weight.values.ndim > 1
 
 
 def npz_check(folder, tensors, samples):
@@ -175,21 +268,22 @@ def npz_check(folder, tensors, samples):
     for name, tensor in tensors.items():
         path = os.path.join(folder, name)
         if tensor.values.ndim == 1:
-            check(f"npz: {name}.npy", np.array_equal(np.load(path + ".npy"), tensor.values))
+            if is_written(name, tensors):
+                check(f"npz: {name}.npy", np.array_equal(np.load(path + ".npy"), tensor.values))
             continue
         matrix = weights[name] = sparse.load_npz(path + ".npz")
-        check(f"npz: {name}", matrix.has_canonical_format and near(matrix.toarray(), tensor.values),
+        check(f"npz: {name}", matrix.has_canonical_format and near(matrix.toarray(), matrix_of(tensor.values)),
               f"{matrix.format}, {matrix.nnz} entries, {matrix.dtype}")
         check(f"npz: {name}: counters are there", os.path.exists(path + ".counters.npz") == (tensor.counters is not None))
         if tensor.counters is None:
             continue
         matrix = sparse.load_npz(path + ".counters.npz")
         check(f"npz: {name}.counters", matrix.dtype == tensor.counters.dtype and
-              np.array_equal(matrix.toarray(), tensor.counters), f"{matrix.nnz} entries, {matrix.dtype}")
+              np.array_equal(matrix.toarray(), matrix_of(tensor.counters)), f"{matrix.nnz} entries, {matrix.dtype}")
         beside = np.load(path + ".counters.npz")
         number_check(f"npz: {name}.counters", tensor, beside["map"].item().decode(), beside["scale"].item(),
                      beside["parameter"].item() if "parameter" in beside else None)
-    folder_run("npz", folder, weights, tensors, samples)
+    folder_run("npz", folder, weights, np.load, samples)
 
 
 def mtx_comments(path):
@@ -206,6 +300,8 @@ def mtx_check(folder, tensors, samples):
     weights = {}
     for name, tensor in tensors.items():
         path = os.path.join(folder, name + ".mtx")
+        if tensor.values.ndim == 1 and not is_written(name, tensors):
+            continue
         matrix = scipy_io.mmread(path)
         if tensor.values.ndim == 1:
             check(f"mtx: {name}", matrix.shape == (len(tensor.values), 1) and
@@ -214,17 +310,18 @@ def mtx_check(folder, tensors, samples):
         field = scipy_io.mminfo(path)[4]
         if tensor.counters is None:
             weights[name] = matrix.tocsr().astype("f4")
-            check(f"mtx: {name}", field == "real" and np.array_equal(weights[name].toarray(), tensor.values), field)
+            check(f"mtx: {name}", field == "real" and np.array_equal(weights[name].toarray(), matrix_of(tensor.values)), field)
             continue
-        check(f"mtx: {name}", field == "integer" and np.array_equal(matrix.toarray(), tensor.counters),
+        check(f"mtx: {name}", field == "integer" and np.array_equal(matrix.toarray(), matrix_of(tensor.counters)),
               f"{field}, {matrix.nnz} entries")
         words = mtx_comments(path)
         kind, scale = words["counters"][4].rstrip(","), float(words["scale"][0])
         parameter = float(words["parameter"][0]) if "parameter" in words else None
         number_check(f"mtx: {name}", tensor, kind, scale, parameter)
-        weights[name] = number_map(kind, parameter, scale, matrix.toarray())
-        check(f"mtx: {name}: values", near(weights[name], tensor.values))
-    folder_run("mtx", folder, weights, tensors, samples)
+        weights[name] = matrix.tocsr().astype("f4")
+        weights[name].data = number_map(kind, parameter, scale, weights[name].data)
+        check(f"mtx: {name}: values", near(weights[name].toarray(), matrix_of(tensor.values)))
+    folder_run("mtx", folder, weights, lambda path: scipy_io.mmread(path)[:, 0].astype("f4"), samples)
 
 
 def triple_values(name, arrays, metadata, tensors):
@@ -259,7 +356,8 @@ def safetensors_check(path, tensors, samples):
     weights = {}
     for name, tensor in tensors.items():
         if tensor.values.ndim == 1:
-            check(f"safetensors: {name}", np.array_equal(arrays[name], tensor.values))
+            if is_written(name, tensors):
+                check(f"safetensors: {name}", np.array_equal(arrays[name], tensor.values))
             continue
         triple = [torch.from_numpy(array.copy()) for array in (arrays[name + ".crow_indices"],
                                                                arrays[name + ".col_indices"],
@@ -272,11 +370,18 @@ def safetensors_check(path, tensors, samples):
         return
     net = {"mean": float(metadata["mean"]), "std": float(metadata["std"]), "layers": json.loads(metadata["layers"])}
 
-    def product(name, x):
-        y = (weights[name + ".weight"] @ torch.from_numpy(np.ascontiguousarray(x.T, "f4"))).numpy().T
-        return y + arrays[name + ".bias"] if name + ".bias" in arrays else y
+    class Compressed:
+        @staticmethod
+        def product(name, x):
+            return (weights[name + ".weight"] @ torch.from_numpy(np.ascontiguousarray(x.T, "f4"))).numpy().T
 
-    logits_check("safetensors, by PyTorch", network_run(net, product, samples[0]), samples[1])
+        @staticmethod
+        def dense(name):
+            return weights[name + ".weight"].to_dense().numpy()
+
+        vector = arrays.get
+
+    logits_check("safetensors, by PyTorch", network_run(net, Compressed, samples[0]), samples[1])
 
 
 def onnx_check(path):
@@ -294,7 +399,7 @@ def onnx_check(path):
         check(f"onnx: {name}: the checker", False, str(error))
     types = onnx.TensorProto.DataType.Name
     weights = [(w.values.name, types(w.values.data_type), "sparse") for w in model.graph.sparse_initializer] + \
-              [(w.name, types(w.data_type), "dense") for w in model.graph.initializer if len(w.dims) == 2]
+              [(w.name, types(w.data_type), "dense") for w in model.graph.initializer if len(w.dims) > 1]
     print(f"   {name}: {os.path.getsize(path)} bytes; " + ", ".join(" ".join(w) for w in sorted(weights)))
     for w in model.graph.sparse_initializer:
         indices = np.array(w.indices.int64_data)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// ONNX Runtime runs an exported network: all predictions must be those of Y.npy, outputs within a tolerance.
+// ONNX Runtime runs an exported network: all predictions must be those of Y.npy, outputs y within a tolerance times 1 + |y|.
 // usage: tests/readers/run_onnx.js MODEL.onnx X.npy Y.npy [TOLERANCE]
 //
 // X.npy: '|u1' pixels, fed as value / 255, or '<f4', fed as they are. Y.npy: '<f4' logits; for a model that ends with a
@@ -65,7 +65,9 @@ async function main() {
             const logits = y.data.subarray((first + i) * classes, (first + i + 1) * classes);
             const wanted = output === 'probabilities' ? softmax(logits) : logits;
             differ += largest(found) !== largest(logits);
-            for (let j = 0; j < classes; j++) difference = Math.max(difference, Math.abs(found[j] - wanted[j]));
+            for (let j = 0; j < classes; j++) {
+                difference = Math.max(difference, Math.abs(found[j] - wanted[j]) / (1 + Math.abs(wanted[j])));
+            }
         }
     }
     const good = differ === 0 && difference <= Number(tolerance);
