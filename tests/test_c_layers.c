@@ -1,86 +1,7 @@
 // The C source export of networks that are more than chains of linear layers: every kind of layer, windows of every shape,
 // joins and the places of results, by random nets that are compiled, run and compared with net_forward to the bit.
-#include "layers/model.h"
 #include "tests/c_programs.h"
-
-// --- nets of models --------------------------------------------------------------------------------------------------
-
-static const double MEAN = 0.3, STD = 0.4;
-
-// Ready to run, of a sample (2, 9, 8) or another. Weights are counted in the number system (NUMBER_KINDS: floats), `density`
-// of them not zero; everything else is random, too.
-static struct made model_made(const char *text, struct shape in, enum number_kind kind, int bits,
-                              double density, uint64_t seed) {
-    struct params *ps = params_new();
-    struct err e;
-    struct json *list = json_of(text);
-    struct model *model = model_new(list, "model", in, ps, &e);
-    if (!model) fail_msg("%s", e.text);
-    json_free(list);
-    params_alloc(ps, 1, seed);
-    struct made m = {NULL, rng_stream(seed, "net")};
-    for (int i = 0; i < ps->count; i++) {
-        struct param *p = &ps->list[i];
-        bool positive = strstr(p->name, "running_var") || strstr(p->name, "duty");
-        if (param_is_weight(p) && kind != NUMBER_KINDS) param_count(p, number_make(kind, bits, 0, 0));
-        for (size_t j = 0; j < p->size; j++) {
-            bool dead = rng_uniform(&m.rng) >= density;
-            if (!param_is_weight(p))
-                p->value[j] = (real)(rng_uniform(&m.rng) + (positive ? 0.1 : -0.4));
-            else if (dead && p->counted)
-                param_set_counter(p, j, 0);
-            else if (dead)
-                p->value[j] = 0;
-        }
-    }
-    m.net = net_new("net", model, ps, MEAN, STD, 3, &e);
-    if (!m.net) fail_msg("%s", e.text);
-    net_prepare(m.net);
-    model_free(model);
-    params_free(ps);
-    return m;
-}
-
-static const char *const texts[] = {
-    // LeNet-5 in small; what is pooled is there one plane at a time.
-    "[{\"conv2d\": {\"out\": 6, \"kernel_size\": 3}}, \"relu\", {\"max_pool2d\": {\"kernel_size\": 2}}, "
-    "{\"conv2d\": {\"out\": 8, \"kernel_size\": [2, 3]}}, {\"max_pool2d\": {\"kernel_size\": [2, 1]}}, "
-    "\"tanh\", "
-    "\"flatten\", {\"linear\": {\"out\": 12}}, \"relu\", {\"linear\": {\"out\": 5}}, \"softmax\"]",
-    // Windows of every shape, means of all kinds.
-    "[{\"conv2d\": {\"out\": 6, \"kernel_size\": [3, 2], \"stride\": [2, 1], \"padding\": [1, 2], "
-    "\"dilation\": [1, 2], \"groups\": 2}}, \"silu\", {\"avg_pool2d\": {\"kernel_size\": 3, \"stride\": 2, "
-    "\"padding\": 1}}, {\"avg_pool2d\": {\"kernel_size\": 2, \"stride\": 1, \"padding\": 1, "
-    "\"count_include_pad\": false}}, {\"conv2d\": {\"out\": 4, \"kernel_size\": 1, \"bias\": false}}, "
-    "{\"max_pool2d\": {\"kernel_size\": 3, \"stride\": 1, \"padding\": 1}}, \"gelu\", \"global_avg_pool2d\", "
-    "\"sigmoid\", {\"linear\": {\"out\": 5}}]",
-    // Residual blocks.
-    "[{\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1}}, \"batch_norm\", \"relu\", "
-    "{\"residual\": {\"layers\": [{\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1, \"bias\": "
-    "false}}, \"batch_norm\", \"relu\", {\"conv2d\": {\"out\": 4, \"kernel_size\": 3, \"padding\": 1}}, "
-    "\"batch_norm\"]}}, \"relu\", {\"residual\": {\"layers\": [\"batch_norm\", {\"conv2d\": {\"out\": 6, "
-    "\"kernel_size\": 3, \"padding\": 1, \"stride\": 2}}, \"batch_norm\"], \"shortcut\": [{\"conv2d\": "
-    "{\"out\": "
-    "6, \"kernel_size\": 1, \"stride\": 2}}, \"batch_norm\"]}}, \"gelu\", {\"conv2d\": {\"out\": 4, "
-    "\"kernel_size\": 3}}, \"global_avg_pool2d\", {\"residual\": {\"layers\": [\"relu\"]}}, {\"linear\": "
-    "{\"out\": 5}}, {\"batch_norm\": {\"affine\": false}}]",
-    // Joins along the channels, norms over rows.
-    "[{\"concat\": {\"branches\": [[], [{\"conv2d\": {\"out\": 3, \"kernel_size\": 3, \"padding\": 1}}, "
-    "\"relu\"], [{\"dropout\": {\"p\": 0.5}}], [{\"max_pool2d\": {\"kernel_size\": 3, \"stride\": 1, "
-    "\"padding\": 1}}]]}}, {\"leaky_relu\": {\"negative_slope\": 0.2}}, {\"concat\": {\"branches\": [[], "
-    "[\"batch_norm\", \"sigmoid\"]]}}, {\"layer_norm\": {\"bias\": false}}, \"relu\", \"rms_norm\", "
-    "\"flatten\", "
-    "\"layer_norm\", {\"linear\": {\"out\": 4}}]",
-    // Winners, with and without factors, of all numbers and of each place.
-    "[{\"conv2d\": {\"out\": 8, \"kernel_size\": 3}}, {\"k_winners\": {\"density\": 0.1}}, {\"max_pool2d\": "
-    "{\"kernel_size\": 2}}, {\"k_winners\": {\"k\": 2, \"local\": true, \"boost_strength\": 0}}, \"relu\", "
-    "\"flatten\", {\"linear\": {\"out\": 12, \"bias\": false}}, {\"k_winners\": {\"k\": 3, "
-    "\"k_inference_factor\": 1}}, {\"linear\": {\"out\": 6}}]",
-    // Nothing but joins of the sample.
-    "[{\"residual\": {\"layers\": [\"relu\"]}}, {\"residual\": {\"layers\": [{\"dropout\": {\"p\": 0.2}}]}}]",
-};
-
-enum { TEXTS = sizeof texts / sizeof *texts };
+#include "tests/ready_nets.h"
 
 static void models(void **state) {
     if (!has_compiler()) skip();
@@ -90,13 +11,14 @@ static void models(void **state) {
         double density;
     } draws[] = {{NUMBER_SQUARE, 8, 0.15},  {NUMBER_KINDS, 0, 0.3}, {NUMBER_SQUARE, 16, 0.8},
                  {NUMBER_LINEAR, 16, 0.05}, {NUMBER_EXP, 8, 0.4},   {NUMBER_POW2, 8, 0.6}};
-    for (int i = 0; i < TEXTS; i++) {
-        struct made m = model_made(texts[i], shape_3(2, 9, 8), draws[i].kind, draws[i].bits, draws[i].density,
-                                   (uint64_t)i);
+    for (int i = 0; i < READY_TEXTS; i++) {
+        struct made m = {
+            ready_net_new(ready_texts[i], draws[i].kind, draws[i].bits, draws[i].density, (uint64_t)i),
+            rng_stream((uint64_t)i, "images")};
         float_check(state, &m, NULL);
     }
     // With biases and factors as counters of 8 bits.
-    struct made m = model_made(texts[2], shape_3(2, 9, 8), NUMBER_SQUARE, 8, 0.5, 20);
+    struct made m = {ready_net_new(ready_texts[2], NUMBER_SQUARE, 8, 0.5, 20), rng_stream(20, "images")};
     net_requantise_biases(m.net);
     float_check(state, &m, "const int8_t a_net_1_conv2d1_bias[4]");
 }
