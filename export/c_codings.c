@@ -93,12 +93,40 @@ static void indices_table(struct c_source *s, int layer, const struct numbers *m
     mem_free(value);
 }
 
-// scale · f(c) of counter `c`, as C.
-static void counted_text(char text[C_EXPRESSION], const struct net_tensor *t) {
-    char scale[C_NUMBER];
-    c_double_text(scale, t->scale);
-    snprintf(text, C_EXPRESSION, "%s * (double)%s", scale,
-             t->number.kind == NUMBER_SQUARE ? "(c < 0 ? -(c * c) : c * c)" : "c");
+static enum c_coding coding_choose(const struct net_layer *l, const struct numbers *m, size_t distinct,
+                                   bool factors) {
+    size_t each = factors ? sizeof(double) : sizeof(float);
+    size_t beside = distinct * each + (factors ? l->factor.size * sizeof(float) : 0);
+    if (distinct > INDEX_MAX) return can_count(&l->weight, m, INT16_MAX, factors) ? C_COUNTED : C_FLOATS;
+    return m->n + beside < m->n * sizeof(float) ? C_INDEXED : C_FLOATS;
+}
+
+// The lines that make w of weight k, or of the counter c that it is.
+static void weight_print(char lines[C_LINES], struct c_source *s, int layer, enum c_coding coding,
+                         bool factors) {
+    const struct net_layer *l = &s->net->layers[layer];
+    char weight[C_EXPRESSION], base[C_EXPRESSION], factor[C_EXPRESSION], scale[C_NUMBER];
+    int used = 0;
+    snprintf(weight, sizeof weight, "%s_%s_weight[k]", s->prefix, l->name);
+    if (coding == C_INDEXED)
+        snprintf(base, sizeof base, "%s_%s_value[%s_%s_weight[k]]", s->prefix, l->name, s->prefix, l->name);
+    else if (coding == C_COUNTED)
+        snprintf(base, sizeof base, "%s * (double)%s", c_double_text(scale, l->weight.scale),
+                 l->weight.number.kind == NUMBER_SQUARE ? "(c < 0 ? -(c * c) : c * c)" : "c");
+    else
+        snprintf(base, sizeof base, "%s", weight);
+    if (coding == C_COUNTED) used = snprintf(lines, C_LINES, "            const int32_t c = %s;\n", weight);
+    lines += used;
+    if (factors && coding != C_FLOATS) {
+        c_vector(factor, s, layer, "factor", &l->factor, "row");
+        snprintf(lines, (size_t)(C_LINES - used), "            const float w = (float)(%s * (double)%s);\n",
+                 base, factor);
+    } else {
+        snprintf(lines, (size_t)(C_LINES - used),
+                 coding == C_COUNTED ? "            const float w = (float)(%s);\n"
+                                     : "            const float w = %s;\n",
+                 base);
+    }
 }
 
 enum c_coding c_weights(struct c_source *s, int layer, const struct c_rows *rows, char lines[C_LINES]) {
@@ -106,37 +134,16 @@ enum c_coding c_weights(struct c_source *s, int layer, const struct c_rows *rows
     const struct net_tensor *t = &l->weight;
     bool factors = l->factor.shape.rank > 0 && t->counted;
     struct numbers m = numbers_take(t, rows ? rows->at : NULL, rows ? rows->entries : t->size, factors);
-    size_t count, each = factors ? sizeof(double) : sizeof(float);
-    size_t beside = factors ? l->factor.size * sizeof(float) : 0;
+    size_t count;
     double *distinct = distinct_new(&count, &m);
-    enum c_coding coding = C_FLOATS;
-    *lines = 0;
-    if (count <= INDEX_MAX && m.n + count * each + beside < m.n * sizeof(float))
-        coding = C_INDEXED;
-    else if (count > INDEX_MAX && can_count(t, &m, INT16_MAX, factors))
-        coding = C_COUNTED;
-    char base[C_EXPRESSION], factor[C_EXPRESSION] = "";
-    if (coding == C_INDEXED) {
+    enum c_coding coding = coding_choose(l, &m, count, factors);
+    if (coding == C_INDEXED)
         indices_table(s, layer, &m, distinct, count, factors);
-        snprintf(base, sizeof base, "%s_%s_value[%s_%s_weight[k]]", s->prefix, l->name, s->prefix, l->name);
-    } else if (coding == C_COUNTED) {
-        enum c_type type = can_count(t, &m, INT8_MAX, factors) ? C_INT8 : C_INT16;
-        c_table(s, layer, "weight", type, m.counter, m.n);
-        counted_text(base, t);
-    } else if (m.n) {
+    else if (coding == C_COUNTED)
+        c_table(s, layer, "weight", can_count(t, &m, INT8_MAX, factors) ? C_INT8 : C_INT16, m.counter, m.n);
+    else
         c_table_floats(s, layer, "weight", m.value, m.n);
-        snprintf(base, sizeof base, "%s_%s_weight[k]", s->prefix, l->name);
-    }
-    if (factors && coding != C_FLOATS) c_vector(factor, s, layer, "factor", &l->factor, "row");
-    int used = coding != C_COUNTED
-                   ? 0
-                   : snprintf(lines, C_LINES, "            const int32_t c = %s_%s_weight[k];\n", s->prefix,
-                              l->name);
-    if (m.n && (*factor || coding == C_COUNTED))
-        snprintf(lines + used, (size_t)(C_LINES - used), "            const float w = (float)(%s%s%s%s);\n",
-                 base, *factor ? " * (double)" : "", factor, "");
-    else if (m.n)
-        snprintf(lines, C_LINES, "            const float w = %s;\n", base);
+    weight_print(lines, s, layer, coding, factors);
     mem_free(distinct);
     numbers_free(&m);
     return coding;

@@ -120,7 +120,7 @@ struct c_loop {
 void c_loop_begin(struct c_source *s, const struct c_loop *loop);
 void c_loop_end(struct c_source *s, const struct c_loop *loop);
 
-// Opens the loop over the entries of row `row`, of weight k at `column`: indent spaces before its first line.
+// Opens the loop over the entries of row `row`: of weight k, at `column`.
 void c_entries_begin(struct c_source *s, int layer, bool dense);
 
 // The function of a pooling of one plane, of numbers of this type, up to the lines that finish a `sum`, and the end.
@@ -145,10 +145,10 @@ void c_run_print(struct c_source *s);
 // How a weight is stored: see c_codings.c.
 enum c_coding { C_FLOATS, C_INDEXED, C_COUNTED };
 
-enum { C_EXPRESSION = 2 * (C_NAME + PARAM_NAME + C_NUMBER), C_LINES = 2 * C_EXPRESSION };
+enum { C_EXPRESSION = 2 * (C_NAME + PARAM_NAME + C_NUMBER), C_LINES = 3 * C_EXPRESSION };
 
-// The table of a layer's weights, all (rows NULL) or those of its rows. `lines` make w of weight k of output `row`; there may
-// be no weights.
+// The table of a layer's weights, all (rows NULL) or those of its rows, one at least. `lines` make w of weight k of output
+// `row`.
 enum c_coding c_weights(struct c_source *s, int layer, const struct c_rows *rows, char lines[C_LINES]);
 
 // The table of a layer's numbers per output (bias, factor), and the C of number `row`; "0.0f" where there are none.
