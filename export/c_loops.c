@@ -133,9 +133,9 @@ static void conv2d_begin(struct c_source *s, const struct c_loop *loop) {
         ranges_table(s, stage->first, "down", 0);
         ranges_table(s, stage->first, "across", 1);
     }
-    bytes_print(b, "static void %s_%s(const %s *x, ", s->prefix, l->name, loop->from);
+    bytes_print(b, "static void %s_%s(const %s *restrict x, ", s->prefix, l->name, loop->from);
     if (pooled) bytes_print(b, "%s *y, ", loop->to);
-    bytes_print(b, "%s *plane)\n{\n", loop->to);
+    bytes_print(b, "%s *restrict plane)\n{\n", loop->to);
     bytes_print(b, loop->entries ? "    uint32_t row, k = 0, n, o, p;\n"
                                  : "    uint32_t row, n;\n    (void)x;\n");
     if (groups) bytes_print(b, "    uint32_t group = 0, left = %d;\n", l->out.dim[0] / l->groups);
