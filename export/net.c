@@ -335,18 +335,6 @@ int net_readers(const struct net *n, int i, int *last) {
     return readers;
 }
 
-int net_check_chain(const struct net *n, const char *format, struct err *e) {
-    for (int i = 0; i < n->count; i++) {
-        const struct net_layer *l = &n->layers[i];
-        bool known = net_is_activation(l->kind) || l->kind == NET_FLATTEN || l->kind == NET_SOFTMAX ||
-                     (l->kind == NET_LINEAR && l->in.rank == 1);
-        if (!known || l->input[0] != i - 1)
-            return err_set(e, "%s: a layer '%s' can't be written as %s", l->name, net_kind_name(l->kind),
-                           format);
-    }
-    return 0;
-}
-
 int net_rows(const struct net_tensor *t) {
     return t->shape.dim[0];
 }

@@ -116,9 +116,6 @@ int net_inputs(const struct net_layer *l);
 // the last of them, n->count for the net's result, i where there is none. `last` may be NULL.
 int net_readers(const struct net *n, int i, int *last);
 
-// For formats that hold chains of elementwise, linear and softmax layers only: an error where the net is more.
-int net_check_chain(const struct net *n, const char *format, struct err *e);
-
 // Rows (outputs) and columns (inputs per output) of a weight.
 int net_rows(const struct net_tensor *t);
 int net_columns(const struct net_tensor *t);
