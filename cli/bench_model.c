@@ -50,9 +50,11 @@ static void side_count(struct side *s) {
     s->operations = s->bytes = 0;
     for (size_t i = 0; i < tally_model_layers(s->model); i++) {
         struct tally_layer l = tally_model_layer(s->model, i);
-        size_t for_one = l.kernel_one[0] == 'd' ? l.weights : l.nonzero;
-        size_t for_many = l.kernel_many[0] == 'd' ? l.weights : l.nonzero;
-        s->operations += 2.0 * (double)(for_one * one + for_many * (s->batch - one));
+        if (l.nonzero == 0) continue;
+        double sparse = (double)l.products, dense = sparse / (double)l.nonzero * (double)l.weights;
+        double for_one = l.kernel_one[0] == 'd' ? dense : sparse,
+               for_many = l.kernel_many[0] == 'd' ? dense : sparse;
+        s->operations += 2 * (for_one * (double)one + for_many * (double)(s->batch - one));
         s->bytes += (double)(l.bytes_one * one + l.bytes_many * groups);
     }
 }
