@@ -111,6 +111,7 @@ static struct json *meta_new(const struct run *r) {
 }
 
 int checkpoint_save(const struct run *r, const char *path, struct err *e) {
+    optim_settle(r->optim, r->threads);
     struct list l = list_new(r, r->optim->sparsity.frozen);
     struct json *meta = meta_new(r);
     int result = safetensors_write(path, l.item, l.count, meta, e);

@@ -290,6 +290,7 @@ static void shard_evaluate(void *context, int shard) {
 
 struct score run_logits(struct run *r, enum part part, real *logits) {
     struct evaluate_task task = {r, part, logits};
+    optim_settle(r->optim, r->threads);
     parallel_for(r->threads, (int)r->config.train.shards, shard_evaluate, &task);
     struct score sum = {0};
     for (int i = 0; i < r->config.train.shards; i++) score_sum(&sum, &r->scores[i]);

@@ -308,6 +308,9 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
         if (r->batch == 0) optim_epoch(r->optim, r->epoch, epochs);
         batches_epoch(&r->batches, r->epoch);
         *status = epoch_steps(l);
+        double start = log_seconds();
+        optim_settle(r->optim, r->threads);
+        l->seconds += log_seconds() - start;
         if (*status == TRAIN_INTERRUPTED) return checkpoint(l, e);
         if (*status == TRAIN_FINISHED && !params_finite(r->params)) *status = TRAIN_DIVERGED;
         if (*status == TRAIN_DIVERGED) {

@@ -30,6 +30,7 @@ enum { M, V };
 
 static int adam_build(struct stage *s, uint64_t seed, struct err *e) {
     (void)seed, (void)e;
+    s->rests = ((const struct adam *)s->config)->weight_decay == 0;
     stage_add_slot(s, "m", true);
     stage_add_slot(s, "v", true);
     return 0;

@@ -107,6 +107,8 @@ static int counter_build(struct stage *s, uint64_t seed, struct err *e) {
                 s->path, p->name);
         param_count(p, number);
     }
+    s->whole_tensors = config->direction == TENSOR;
+    s->rests = config->leak == 0;
     bool averages = config->momentum > 0 && config->direction != SIGN;
     own->m = averages ? stage_add_slot(s, "m", true) : -1;
     own->v = config->direction == ADAM ? stage_add_slot(s, "v", true) : -1;

@@ -67,6 +67,7 @@ static int integer_madam_build(struct stage *s, uint64_t seed, struct err *e) {
                            s->path, p->name);
         param_start(p, config, seed);
     }
+    s->rests = true;
     stage_add_slot(s, "v", true);
     return 0;
 }

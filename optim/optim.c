@@ -51,23 +51,34 @@ void stage_add_rounding(struct stage *s, uint64_t seed) {
     }
 }
 
-// The parameters of the list, cut into spans.
+// The parameters of the list, cut into spans, none across the border of two units.
 static void spans_make(struct stage *s) {
-    for (int i = 0; i < s->count; i++)
-        s->span_count += (int)((s->params->list[s->param[i]].size + SPAN - 1) / SPAN);
-    s->spans = mem_new((size_t)s->span_count, sizeof *s->spans);
-    s->partial = mem_new((size_t)s->span_count, sizeof *s->partial);
-    int at = 0;
+    size_t most = 0;
+    s->first_span = mem_new((size_t)s->count, sizeof *s->first_span);
+    s->unit_spans = mem_new((size_t)s->count, sizeof *s->unit_spans);
+    for (int i = 0; i < s->count; i++) {
+        const struct param *p = &s->params->list[s->param[i]];
+        s->unit_spans[i] = (int)((p->unit + SPAN - 1) / SPAN);
+        most += (size_t)p->units * (size_t)s->unit_spans[i];
+    }
+    s->spans = mem_new(most, sizeof *s->spans);
+    s->work = mem_new(most, sizeof *s->work);
+    s->partial = mem_new(most, sizeof *s->partial);
     for (int i = 0; i < s->count; i++) {
         struct param *p = &s->params->list[s->param[i]];
-        for (size_t first = 0; first < p->size; first += SPAN, at++) {
-            struct span *span = &s->spans[at];
+        s->first_span[i] = s->span_count;
+        for (size_t first = 0, unit_end = p->unit; first < p->size;) {
+            struct span *span = &s->spans[s->span_count++];
+            if (unit_end > p->size) unit_end = p->size;
             *span = (struct span){.param = p, .index = i, .first = first};
-            span->end = first + SPAN < p->size ? first + SPAN : p->size;
+            span->end = unit_end - first < SPAN ? unit_end : first + SPAN;
             span->grad = params_grad(s->params, 0, s->param[i]);
             for (int k = 0; k < s->slot_count; k++) span->slot[k] = s->slots[k].value[i];
+            first = span->end;
+            if (first == unit_end) unit_end += p->unit;
         }
     }
+    for (; s->work_count < s->span_count; s->work_count++) s->work[s->work_count] = s->work_count;
 }
 
 // A stage of known type.
@@ -82,6 +93,11 @@ static int stage_build(struct stage *s, const struct json *options, const char *
         if (!ps->list[i].buffer && param_is_weight(&ps->list[i]) == (list == OPTIM_WEIGHTS))
             s->param[s->count++] = i;
     if (s->type->build && s->type->build(s, seed, e) != 0) return -1;
+    for (int i = 0; s->whole_tensors && i < s->count; i++)
+        if (ps->list[s->param[i]].lazy)
+            return err_set(
+                e, "%s: looks at whole tensors, %s is stepped in parts; use another direction or stage",
+                s->path, ps->list[s->param[i]].name);
     spans_make(s);
     return 0;
 }
@@ -95,6 +111,9 @@ static void stage_free(struct stage *s) {
     mem_free(s->config);
     mem_free(s->param);
     mem_free(s->spans);
+    mem_free(s->first_span);
+    mem_free(s->unit_spans);
+    mem_free(s->work);
     mem_free(s->partial);
     mem_free(s->own);
     mem_free(s->rounding);
@@ -102,7 +121,7 @@ static void stage_free(struct stage *s) {
 
 static void squares_span(void *context, int i) {
     struct stage *s = context;
-    const struct span *span = &s->spans[i];
+    const struct span *span = &s->spans[s->work[i]];
     double sum = 0;
     for (size_t j = span->first; j < span->end; j++) sum += (double)span->grad[j] * (double)span->grad[j];
     s->partial[i] = sum;
@@ -110,10 +129,10 @@ static void squares_span(void *context, int i) {
 
 double stage_grad_squares(struct stage *s, int index, int threads) {
     if (index == 0)
-        parallel_for(threads, s->span_count, squares_span, s); // all parameters at the first question
+        parallel_for(threads, s->work_count, squares_span, s); // all parameters at the first question
     double sum = 0;
-    for (int i = 0; i < s->span_count; i++)
-        if (s->spans[i].index == index) sum += s->partial[i];
+    for (int i = 0; i < s->work_count; i++)
+        if (s->spans[s->work[i]].index == index) sum += s->partial[i];
     return sum;
 }
 
@@ -186,7 +205,10 @@ struct optim *optim_new(const struct json *node, const char *path, struct params
     if (result == 0) result = schedule_read(&o->schedule, d.schedule, inner, e);
     json_path(inner, path, "sparsity", 0);
     if (result == 0) result = sparsity_read(&o->sparsity, d.sparsity, inner, ps, e);
-    if (result == 0) return o;
+    if (result == 0) {
+        lazy_open(o);
+        return o;
+    }
     optim_free(o);
     return NULL;
 }
@@ -195,6 +217,7 @@ void optim_free(struct optim *o) {
     if (!o) return;
     for (int list = 0; list < OPTIM_LISTS; list++)
         for (int i = 0; i < o->count[list]; i++) stage_free(&o->stages[list][i]);
+    lazy_close(o);
     mem_free(o);
 }
 
@@ -216,6 +239,7 @@ struct json *optim_write_new(const struct optim *o) {
 }
 
 void optim_epoch(struct optim *o, int64_t epoch, int64_t epochs) {
+    optim_settle(o, 1);
     sparsity_epoch(&o->sparsity, o->params, epoch, epochs);
 }
 
@@ -226,19 +250,20 @@ struct update {
 
 static void update_span(void *context, int i) {
     const struct update *u = context;
-    struct span *span = &u->stage->spans[i];
+    struct span *span = &u->stage->spans[u->stage->work[i]];
     u->stage->type->update(u->stage, span, u->step);
     if (u->stage->type->moves) param_bury(span->param, span->first, span->end);
 }
 
 void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads) {
     struct step step = {number, schedule_factor(&o->schedule, epoch, epochs), o->sparsity.frozen, threads};
+    lazy_step(o, &step);
     for (int list = 0; list < OPTIM_LISTS; list++)
         for (int i = 0; i < o->count[list]; i++) {
             struct stage *s = &o->stages[list][i];
             if (s->type->prepare) s->type->prepare(s, &step);
             struct update u = {s, &step};
-            parallel_for(threads, s->span_count, update_span, &u);
+            parallel_for(threads, s->work_count, update_span, &u);
         }
 }
 

@@ -3,9 +3,14 @@
 // (counter, sgd ...).
 //
 // All state is in the parameters and in the stages' slots: a checkpoint is both.
+//
+// Lazy parameters (src/params.h) come to the same bits as if every unit made every step, with a gradient of zero where
+// it was not touched: a unit makes the steps that it missed one after the other, when it is touched again or at
+// optim_settle.
 #ifndef TALLY_OPTIM_OPTIM_H
 #define TALLY_OPTIM_OPTIM_H
 
+#include "optim/lazy.h"
 #include "optim/schedule.h"
 #include "optim/sparsity.h"
 #include "src/json.h"
@@ -28,7 +33,7 @@ struct step {
     int threads;
 };
 
-// A piece of one parameter, for the stage's inner loop. first is a multiple of 256.
+// A piece of one parameter, for the stage's inner loop. first is a multiple of 4.
 struct span {
     struct param *param;
     int index; // of the parameter within the stage
@@ -48,7 +53,13 @@ struct stage {
     int slot_count;
     struct span *spans;
     int span_count;
+    int *first_span; // [count] each parameter's
+    int *unit_spans; // [count] how many each of its units has
+    int *work;       // [work_count] the spans that this step visits, in order
+    int work_count;
     double *partial;      // [span_count], for sums over tensors
+    bool whole_tensors;   // set by build: looks at whole tensors, and so can't make steps up for lazy ones
+    bool rests;           // set by build: where all slots are 0, a gradient of 0 moves nothing
     void *own;            // what build made besides, freed by mem_free
     struct rng *rounding; // [count] a random stream per parameter, for stages that round
 };
@@ -64,7 +75,8 @@ struct stage_type {
     void (*prepare)(struct stage *s, const struct step *step);
     // Frees what hangs on `own` besides itself. May be NULL.
     void (*free)(struct stage *s);
-    // The inner loop; spans run on several threads.
+    // The inner loop; spans run on several threads. A number at 0 whose slots are 0 must stay there when its gradient
+    // is 0.
     void (*update)(const struct stage *s, struct span *span, const struct step *step);
 };
 
@@ -79,6 +91,7 @@ struct optim {
     int count[OPTIM_LISTS];
     struct schedule schedule;
     struct sparsity sparsity;
+    struct lazy lazy;
     struct params *params;
     uint64_t seed;
 };
@@ -100,6 +113,10 @@ void optim_epoch(struct optim *o, int64_t epoch, int64_t epochs);
 // One step, number from 1, from the gradients in params->grads[0]. `epoch` is the position in the run as a
 // fraction of epochs, for the schedule.
 void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads);
+
+// Brings every number up to date. Before anything reads lazy parameters other than by a training step: evaluation,
+// checkpoints, pictures. It costs nothing when there is nothing to do.
+void optim_settle(struct optim *o, int threads);
 
 // Bytes a weight (list OPTIM_WEIGHTS) or other costs in training state: the number itself (its counter where
 // it has one, else its float) and the slots; without gradients and without the float cache of counters.

@@ -23,6 +23,7 @@ static int sgd_build(struct stage *s, uint64_t seed, struct err *e) {
     const struct sgd *config = s->config;
     if (config->nesterov && config->momentum == 0)
         return err_set(e, "%s.nesterov: needs momentum above 0", s->path);
+    s->rests = config->weight_decay == 0;
     if (config->momentum > 0) stage_add_slot(s, "momentum", true);
     return 0;
 }

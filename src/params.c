@@ -7,7 +7,14 @@
 
 #include "src/parallel.h"
 
-enum { REDUCE_CHUNK = 1 << 14 };
+enum { PIECE = 1 << 14 };
+
+// A portion of the blocks: of neighbours that are not lazy, or a lazy unit.
+struct piece {
+    size_t first, end;
+    uint8_t *touched; // of shard 0, the other shards' are `stride` apart; NULL when not lazy
+    size_t stride;
+};
 
 struct params *params_new(void) {
     return mem_new(1, sizeof(struct params));
@@ -18,9 +25,11 @@ void params_free(struct params *ps) {
     for (int i = 0; i < ps->count; i++) {
         mem_free(ps->list[i].counter);
         mem_free(ps->list[i].alive);
+        mem_free(ps->list[i].touched);
     }
     for (int i = 0; i < ps->shards; i++) mem_free(ps->grads[i]);
     mem_free(ps->grads);
+    mem_free(ps->pieces);
     mem_free(ps->values);
     mem_free(ps->list);
     mem_free(ps);
@@ -40,6 +49,8 @@ int params_add(struct params *ps, const char *name, struct shape shape, double b
     p->offset = ps->size;
     p->bound = bound;
     p->initial = initial;
+    p->unit = p->size;
+    p->units = 1;
     ps->size += p->size;
     return ps->count++;
 }
@@ -52,11 +63,46 @@ int params_add_buffer(struct params *ps, const char *name, struct shape shape, d
     return index;
 }
 
+void params_add_units(struct params *ps, int param, size_t unit) {
+    struct param *p = &ps->list[param];
+    CHECK(!ps->values && unit >= 1 && (unit % 4 == 0 || unit >= p->size), "%s: units of %zu numbers", p->name,
+          unit);
+    p->lazy = true;
+    p->unit = unit < p->size ? unit : p->size;
+    p->units = (int)((p->size + p->unit - 1) / p->unit);
+}
+
+static void pieces_add(struct params *ps, size_t first, size_t end, size_t step, const struct param *lazy) {
+    for (; first < end; first += step)
+        ps->pieces[ps->piece_count++] =
+            (struct piece){.first = first,
+                           .end = end - first < step ? end : first + step,
+                           .touched = lazy ? lazy->touched + (first - lazy->offset) / step : NULL,
+                           .stride = lazy ? (size_t)lazy->units : 0};
+}
+
+static void pieces_make(struct params *ps) {
+    size_t most = ps->size / PIECE + 1;
+    for (int i = 0; i < ps->count; i++) most += ps->list[i].lazy ? (size_t)ps->list[i].units + 1 : 0;
+    ps->pieces = mem_new(most, sizeof *ps->pieces);
+    size_t done = 0; // before it all is in pieces
+    for (int i = 0; i < ps->count; i++) {
+        struct param *p = &ps->list[i];
+        if (!p->lazy) continue;
+        p->touched = mem_new((size_t)ps->shards, (size_t)p->units);
+        pieces_add(ps, done, p->offset, PIECE, NULL);
+        done = p->offset + p->size;
+        pieces_add(ps, p->offset, done, p->unit, p);
+    }
+    pieces_add(ps, done, ps->size, PIECE, NULL);
+}
+
 void params_alloc(struct params *ps, int shards, uint64_t seed) {
     ps->shards = shards;
     ps->values = mem_new(ps->size, sizeof(real));
     ps->grads = mem_new((size_t)shards, sizeof *ps->grads);
     for (int i = 0; i < shards; i++) ps->grads[i] = mem_new(ps->size, sizeof(real));
+    pieces_make(ps);
     for (int i = 0; i < ps->count; i++) {
         struct param *p = &ps->list[i];
         p->value = ps->values + p->offset;
@@ -72,24 +118,37 @@ real *params_grad(const struct params *ps, int shard, int param) {
     return ps->grads[shard] + ps->list[param].offset;
 }
 
-void params_zero_grad(struct params *ps, int shard) {
-    memset(ps->grads[shard], 0, ps->size * sizeof(real));
+void params_touch(struct params *ps, int shard, int param, int unit) {
+    const struct param *p = &ps->list[param];
+    CHECK(p->lazy && unit >= 0 && unit < p->units, "%s: unit %d", p->name, unit);
+    p->touched[(size_t)shard * (size_t)p->units + (size_t)unit] = 1;
+    if (ps->wake) ps->wake(ps->waker, param, unit);
 }
 
-VECTOR_CLONES static void reduce_chunk(void *context, int chunk) {
+void params_zero_grad(struct params *ps, int shard) {
+    for (int i = 0; i < ps->piece_count; i++) {
+        const struct piece *piece = &ps->pieces[i];
+        uint8_t *touched = piece->touched ? piece->touched + (size_t)shard * piece->stride : NULL;
+        if (touched && !*touched) continue;
+        memset(ps->grads[shard] + piece->first, 0, (piece->end - piece->first) * sizeof(real));
+        if (touched) *touched = 0;
+    }
+}
+
+VECTOR_CLONES static void reduce_piece(void *context, int i) {
     const struct params *ps = context;
-    size_t first = (size_t)chunk * REDUCE_CHUNK,
-           end = first + REDUCE_CHUNK < ps->size ? first + REDUCE_CHUNK : ps->size;
+    const struct piece *piece = &ps->pieces[i];
     real *restrict sum = ps->grads[0];
     for (int shard = 1; shard < ps->shards; shard++) {
+        if (piece->touched && !piece->touched[(size_t)shard * piece->stride]) continue;
         const real *restrict part = ps->grads[shard];
-        for (size_t i = first; i < end; i++) sum[i] += part[i];
+        for (size_t j = piece->first; j < piece->end; j++) sum[j] += part[j];
+        if (piece->touched) *piece->touched = 1;
     }
 }
 
 void params_reduce(struct params *ps, int threads) {
-    if (ps->shards > 1)
-        parallel_for(threads, (int)((ps->size + REDUCE_CHUNK - 1) / REDUCE_CHUNK), reduce_chunk, ps);
+    if (ps->shards > 1) parallel_for(threads, ps->piece_count, reduce_piece, ps);
 }
 
 void params_update_buffers(struct params *ps, size_t samples, double seen) {

@@ -6,6 +6,10 @@
 //
 // A buffer is a parameter that no optimiser moves: a running statistic, which follows what the forward pass
 // sees.
+//
+// A lazy parameter is cut into units, such as some rows of a matrix, of which a step uses few. Whoever uses a unit in
+// training says so first, by params_touch. Only touched units are zeroed, summed over the shards and stepped; what an
+// optimiser owes the others it makes up for when they are touched again, so that laziness changes no number.
 #ifndef TALLY_SRC_PARAMS_H
 #define TALLY_SRC_PARAMS_H
 
@@ -39,6 +43,11 @@ struct param {
     void *counter; // int8_t, int16_t or int32_t [size], by number_bytes
 
     uint8_t *alive; // [size], 0: frozen at zero; NULL until the freeze
+
+    bool lazy;
+    size_t unit;      // numbers of a unit, the last may have fewer; all of them, when not lazy
+    int units;        // 1 when not lazy
+    uint8_t *touched; // lazy: [shards][units], 1: used in this step; after params_reduce shard 0 has them all
 };
 
 struct params {
@@ -49,6 +58,13 @@ struct params {
     real *values;
     real **grads;   // [shards][size]; after params_reduce, grads[0] is the sum
     int shard_rows; // samples a shard must have for its statistics: set by layers, 0 when none cares
+
+    struct piece *pieces; // [piece_count] the blocks again, as portions of work
+    int piece_count;
+
+    // An optimiser's, NULL without one: brings a unit up to date. Several threads may ask for the same one.
+    void (*wake)(void *waker, int param, int unit);
+    void *waker;
 };
 
 struct params *params_new(void);
@@ -63,13 +79,19 @@ int params_add(struct params *ps, const char *name, struct shape shape, double b
 int params_add_buffer(struct params *ps, const char *name, struct shape shape, double initial,
                       struct average average);
 
+// Makes the parameter a lazy one with units of `unit` numbers, a multiple of 4 (or all of them, in one unit).
+void params_add_units(struct params *ps, int param, size_t unit);
+
 // After the last params_add: makes the blocks and draws the initial values (each parameter from a stream of
 // its own name, so that adding one does not change the others).
 void params_alloc(struct params *ps, int shards, uint64_t seed);
 
 real *params_grad(const struct params *ps, int shard, int param);
 
-// Zeroes the shard's gradients.
+// The shard is going to read this unit of a lazy parameter, and may add to its gradient.
+void params_touch(struct params *ps, int shard, int param, int unit);
+
+// Zeroes the shard's gradients; no unit is touched now.
 void params_zero_grad(struct params *ps, int shard);
 
 // Adds the gradients of all shards into grads[0], in shard order: the same bits for any number of threads.

@@ -51,6 +51,7 @@ struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad) {
 
 struct tensor *tape_param(struct tape *t, int param) {
     const struct param *p = &t->params->list[param];
+    if (t->recording && p->lazy && p->units == 1) params_touch(t->params, t->shard, param, 0);
     struct tensor *x = tape_input(t, p->shape, p->value);
     if (t->recording) x->grad = params_grad(t->params, t->shard, param);
     return x;

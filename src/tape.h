@@ -52,7 +52,8 @@ struct tensor *tape_input(struct tape *t, struct shape shape, real *value);
 // A leaf with unfilled values of its own; with a zeroed gradient where asked.
 struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad);
 
-// A parameter as a leaf; its gradient is the shard's part of the parameters' gradient block.
+// A parameter as a leaf; its gradient is the shard's part of the parameters' gradient block. A lazy one of one unit is
+// touched; of one with more, the caller touches those that it will use.
 struct tensor *tape_param(struct tape *t, int param);
 
 // The result of an op: unfilled values, and a zeroed gradient when recording and an input has one.
