@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "src/ops.h"
+#include "src/winners.h"
 
 // What one sample is made of: `groups` groups of `size` candidates; candidate j of group g is number
 // g + j · stride.
@@ -32,49 +33,6 @@ struct saved {
     struct layout layout;
 };
 
-// An integer that orders as the number does; every NaN has its place, so that a comparison always decides.
-static uint64_t order_key(double value) {
-    uint64_t bits;
-    value += 0.0; // -0 becomes 0, its equal
-    memcpy(&bits, &value, sizeof bits);
-    return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
-}
-
-// The k-th largest of n keys, k from 1, by Hoare's selection. Reorders the keys.
-static uint64_t key_select(uint64_t *key, size_t n, size_t k) {
-    size_t first = 0, last = n - 1, wanted = k - 1; // as if in falling order
-    while (first < last) {
-        uint64_t pivot = key[first + (last - first) / 2];
-        size_t i = first, j = last;
-        for (;;) {
-            while (key[i] > pivot) i++;
-            while (key[j] < pivot) j--;
-            if (i >= j) break;
-            uint64_t other = key[i];
-            key[i++] = key[j], key[j--] = other;
-        }
-        // All before i are at least the pivot, all after j at most; between them, where there is one, is the pivot.
-        if (wanted < i)
-            last = i - 1;
-        else if (wanted > j)
-            first = j + 1;
-        else
-            break;
-    }
-    return key[wanted];
-}
-
-// Writes the k winners of a group in rising order.
-static void group_win(uint32_t *winner, const uint64_t *key, uint64_t *room, size_t first,
-                      const struct layout *l) {
-    for (size_t j = 0; j < l->size; j++) room[j] = key[first + j * l->stride];
-    uint64_t last = key_select(room, l->size, (size_t)l->k);
-    int equals = l->k;
-    for (size_t j = 0; j < l->size; j++) equals -= key[first + j * l->stride] > last;
-    for (size_t at = first, j = 0; j < l->size; j++, at += l->stride)
-        if (key[at] > last || (key[at] == last && equals-- > 0)) *winner++ = (uint32_t)at;
-}
-
 static void winners_find(struct tape *t, uint32_t *winner, const struct tensor *x, const struct tensor *duty,
                          double boost, const struct layout *l) {
     double *factor = arena_alloc(t->arena, duty->size, sizeof *factor);
@@ -84,8 +42,11 @@ static void winners_find(struct tape *t, uint32_t *winner, const struct tensor *
     for (size_t row = 0; row < l->rows; row++) {
         const real *value = x->value + row * l->numbers;
         for (size_t c = 0, i = 0; c < duty->size; c++)
-            for (size_t end = i + l->inner; i < end; i++) key[i] = order_key((double)value[i] * factor[c]);
-        for (size_t g = 0; g < l->groups; g++, winner += l->k) group_win(winner, key, room, g, l);
+            for (size_t end = i + l->inner; i < end; i++) key[i] = winners_key((double)value[i] * factor[c]);
+        for (size_t g = 0; g < l->groups; g++, winner += l->k) {
+            winners_pick(winner, l->k, key + g, l->size, l->stride, room);
+            for (int i = 0; i < l->k; i++) winner[i] = (uint32_t)(g + winner[i] * l->stride);
+        }
     }
 }
 
