@@ -7,7 +7,7 @@
 #include "src/json.h"
 #include "src/ops.h"
 
-enum { LAYER_PARAMS = 4 };
+enum { LAYER_PARAMS = 5 };
 
 struct layer {
     const struct layer_type *type;

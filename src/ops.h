@@ -8,6 +8,15 @@
 #include "src/tape.h"
 #include "src/window.h"
 
+// Which units of rows serve which samples.
+struct choice {
+    int block, count;   // rows of a unit; how many units serve any sample
+    const int *unit;    // [count] those, rising
+    const int *samples; // [count] how many samples each serves
+    const int *
+        sample; // those samples, a unit's rising, one unit after the other; NULL: every unit serves all of them
+};
+
 struct op {
     const char *name;
     // Adds to the gradient of each input that has one, from y->grad.

@@ -272,6 +272,7 @@ static void every_layer_runs(void **state) {
                                           "{\"kernel_size\": 2}",
                                           "{\"out\": 3, \"kernel_size\": 2}",
                                           "{\"density\": 0.25}",
+                                          "{\"out\": 16, \"density\": 1}",
                                           "{\"layers\": [\"relu\"]}",
                                           "{\"branches\": [[], [\"relu\"]]}"};
     for (int i = 0; layer_types[i]; i++) {
