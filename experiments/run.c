@@ -246,6 +246,7 @@ static void shard_step(void *context, int shard) {
     tape_reset(t, true);
     t->dropout = rng_row(rng_stream((uint64_t)r->config.seed, "dropout"), (uint64_t)r->step * shards + s);
     struct tensor *loss = forward(r, t, PART_TRAIN, task->first + from, to - from, &r->scores[shard], NULL);
+    if (t->penalty) loss = op_add(t, loss, t->penalty);
     tape_backward(t, loss, (real)((double)(to - from) / (double)task->count));
 }
 

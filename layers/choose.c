@@ -75,3 +75,19 @@ const struct choice *choose_each(struct tape *t, const real *score, int batch, i
     *c = (struct choice){block, count, unit, samples, sample};
     return c;
 }
+
+const struct choice *choose_first(struct tape *t, const struct choice *c, double most) {
+    size_t total = 0, at = 0;
+    for (int k = 0; k < c->count; k++) total += (size_t)c->samples[k];
+    int *samples = arena_alloc(t->arena, (size_t)c->count, sizeof *samples);
+    int *sample = arena_alloc(t->arena, total, sizeof *sample);
+    const int *from = c->sample;
+    for (int k = 0; k < c->count; from += c->samples[k++]) {
+        samples[k] = c->samples[k] > most ? (int)most : c->samples[k];
+        memcpy(sample + at, from, (size_t)samples[k] * sizeof *sample);
+        at += (size_t)samples[k];
+    }
+    struct choice *less = arena_alloc(t->arena, 1, sizeof *less);
+    *less = (struct choice){c->block, c->count, c->unit, samples, sample};
+    return less;
+}

@@ -21,4 +21,7 @@ const struct choice *choose_one(struct tape *t, const real *score, int units, in
 // For each sample the k units with its largest score [batch][units].
 const struct choice *choose_each(struct tape *t, const real *score, int batch, int units, int k, int block);
 
+// The choice with the first `most` samples of each unit.
+const struct choice *choose_first(struct tape *t, const struct choice *c, double most);
+
 #endif

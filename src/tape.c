@@ -21,7 +21,7 @@ void tape_free(struct tape *t) {
 
 void tape_reset(struct tape *t, bool training) {
     arena_reset(t->arena);
-    t->newest = NULL;
+    t->newest = t->penalty = NULL;
     t->training = t->recording = training;
 }
 
@@ -72,6 +72,10 @@ struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shap
     y->op = op;
     y->input[0] = x;
     return y;
+}
+
+void tape_add_penalty(struct tape *t, struct tensor *penalty) {
+    t->penalty = t->penalty ? op_add(t, t->penalty, penalty) : penalty;
 }
 
 void tape_backward(struct tape *t, struct tensor *loss, real seed) {

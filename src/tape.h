@@ -33,11 +33,12 @@ struct tape {
     struct arena *arena;
     struct params *params; // may be NULL in tests
     struct tensor *newest;
-    int shard;          // whose gradients tape_param adds to
-    bool training;      // dropout drops
-    bool recording;     // gradients will be asked for
-    struct rng dropout; // position in the step's dropout stream
-    int64_t epoch;      // of the run, for what changes with the epochs
+    int shard;              // whose gradients tape_param adds to
+    bool training;          // dropout drops
+    bool recording;         // gradients will be asked for
+    struct rng dropout;     // position in the step's dropout stream
+    int64_t epoch;          // of the run, for what changes with the epochs
+    struct tensor *penalty; // what layers add to the loss of a training step; NULL: nothing
 };
 
 struct tape *tape_new(struct params *params, int shard);
@@ -63,6 +64,9 @@ struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape
 
 // The result of an op that shows x's own values in another shape.
 struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x);
+
+// Adds the scalar to the step's penalty.
+void tape_add_penalty(struct tape *t, struct tensor *penalty);
 
 // Adds seed · d(loss)/d(leaf) to the gradient of every leaf that has one. `loss` is a scalar of this tape.
 void tape_backward(struct tape *t, struct tensor *loss, real seed);

@@ -274,6 +274,7 @@ static void every_layer_runs(void **state) {
                                           "{\"density\": 0.25}",
                                           "{\"out\": 16, \"density\": 1}",
                                           "{\"layers\": [\"relu\"]}",
+                                          "{\"experts\": 3, \"k\": 2, \"layers\": [\"relu\"]}",
                                           "{\"branches\": [[], [\"relu\"]]}"};
     for (int i = 0; layer_types[i]; i++) {
         const struct layer_type *type = layer_types[i];
