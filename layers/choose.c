@@ -42,6 +42,14 @@ static void best_of(struct tape *t, uint32_t *winner, const real *score, int uni
     winners_pick(winner, k, key, (size_t)units, 1, key + units);
 }
 
+const struct choice *choose_all(struct tape *t, int units, int block) {
+    int *unit = arena_alloc(t->arena, (size_t)units, sizeof *unit);
+    for (int u = 0; u < units; u++) unit[u] = u;
+    struct choice *c = arena_alloc(t->arena, 1, sizeof *c);
+    *c = (struct choice){.block = block, .count = units, .unit = unit};
+    return c;
+}
+
 const struct choice *choose_one(struct tape *t, const real *score, int units, int k, int block) {
     uint32_t *winner = arena_alloc(t->arena, (size_t)k, sizeof *winner);
     int *unit = arena_alloc(t->arena, (size_t)k, sizeof *unit);

@@ -15,6 +15,9 @@ real *choose_sketch(struct tape *t, const struct tensor *x, const struct param *
 // Uniform scores from the tape's dropout stream.
 real *choose_random(struct tape *t, size_t count);
 
+// All units for all samples.
+const struct choice *choose_all(struct tape *t, int units, int block);
+
 // One choice for all samples: the k units with the largest score [units].
 const struct choice *choose_one(struct tape *t, const real *score, int units, int k, int block);
 

@@ -112,6 +112,7 @@ static const struct choice *selector_choose(const struct layer *l, struct tape *
     const struct selector *config = l->config;
     const struct param *list = t->params->list;
     int units = config->units, k = config->k, block = (int)config->block, batch = x->shape.dim[0];
+    if (k == units) return choose_all(t, units, block);
     if (!t->training && (config->choose == RANDOM || config->per == BATCH))
         return choose_one(t, list[l->param[SCORE]].value, units, k, block);
     bool each = config->per == SAMPLE;

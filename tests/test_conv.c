@@ -5,56 +5,13 @@
 #include "layers/model.h"
 #include "optim/optim.h"
 #include "src/blas.h"
-#include "tests/check.h"
+#include "tests/golden.h"
 
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
-enum { FILE_LIMIT = 1 << 22, INPUTS_MAX = 3 };
-
-// Relative to the largest of a tensor.
-#ifdef TALLY_DOUBLE
-static const double TOLERANCE = 1e-10;
-#else
-static const double TOLERANCE = 1e-4;
-#endif
+enum { INPUTS_MAX = 3 };
 
 // --- golden numbers ---------------------------------------------------------------------------------------
-
-static const struct json *child(const struct json *node, const char *key) {
-    const struct json *found = json_find(node, key);
-    if (!found) fail_msg("golden/conv.json: no '%s'", key);
-    return found;
-}
-
-static struct json *golden_new(void) {
-    struct err e;
-    struct json *golden = json_load_new(TEST_SOURCE_DIR "/tests/golden/conv.json", FILE_LIMIT, &e);
-    if (!golden) fail_msg("%s", e.text);
-    return golden;
-}
-
-static struct tensor *leaf_of(struct tape *t, const struct json *packed) {
-    const struct json *dims = child(packed, "shape"), *values = child(packed, "values");
-    struct shape shape = {.rank = json_count(dims)};
-    assert_true(shape.rank <= SHAPE_RANK_MAX);
-    for (int d = 0; d < shape.rank; d++) shape.dim[d] = (int)json_number(json_item(dims, d));
-    struct tensor *x = tape_leaf(t, shape, true);
-    assert_int_equal(json_count(values), x->size);
-    size_t i = 0;
-    for (const struct json *v = json_first(values); v; v = json_next(v)) x->value[i++] = (real)json_number(v);
-    return x;
-}
-
-static void check_numbers(const char *where, const char *what, const real *found, const struct json *packed) {
-    const struct json *values = child(packed, "values");
-    double largest = 1e-2;
-    for (const struct json *v = json_first(values); v; v = json_next(v))
-        largest = fmax(largest, fabs(json_number(v)));
-    int i = 0;
-    for (const struct json *v = json_first(values); v; v = json_next(v), i++)
-        if (!(fabs((double)found[i] - json_number(v)) <= TOLERANCE * largest))
-            fail_msg("%s: %s[%d] is %.12g, golden %.12g", where, what, i, (double)found[i], json_number(v));
-}
 
 static void pair_of(int pair[2], const struct json *options, const char *key) {
     for (int k = 0; k < 2; k++) pair[k] = (int)json_number(json_item(child(options, key), k));
@@ -95,7 +52,7 @@ static void run_case(const struct json *one, int index) {
 
 static void every_case(void **state) {
     (void)state;
-    struct json *golden = golden_new();
+    struct json *golden = golden_new("conv");
     int index = 0, convolutions = 0;
     for (const struct json *c = json_first(child(golden, "cases")); c; c = json_next(c)) {
         convolutions += strcmp(json_string(child(c, "op")), "conv2d") == 0;
