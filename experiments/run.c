@@ -9,7 +9,7 @@
 #include "src/blas.h"
 #include "src/parallel.h"
 
-enum { EVALUATE_SAMPLES = 256, EVALUATE_POSITIONS = 4096 }; // of a tape at a time, whichever are fewer
+enum { EVALUATE_SAMPLES = 256, EVALUATE_POSITIONS = 1024 }; // of a tape at a time, whichever are fewer
 
 // --- opening
 // ----------------------------------------------------------------------------------------------------
@@ -84,6 +84,12 @@ static int output_check(const struct model *m, const struct dataset *data, struc
 static int parts_check(const struct run *r, const struct dataset *data, struct err *e) {
     const struct config_train *train = &r->config.train;
     if (output_check(r->model, data, e) != 0) return -1;
+    if (r->params->tokens && data->kind != DATA_TOKENS)
+        return err_set(e, "model: an embedding wants tokens, the data set has %s",
+                       data_kind_name(data->kind));
+    if (r->params->tokens && r->params->tokens < data->classes)
+        return err_set(e, "model: an embedding has rows for %d tokens, the data set has %d",
+                       r->params->tokens, data->classes);
     if (params_trained(r->params) == 0) return err_set(e, "model: has nothing to train");
     if (train->batch / train->shards < r->params->shard_rows)
         return err_set(e, "train.shards: %lld parts of a batch of %lld; the model needs %d samples in each",

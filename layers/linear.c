@@ -1,4 +1,4 @@
-// linear: y = x · weightᵀ + bias, weight (out, in), bias (out).
+// linear: y = x · weightᵀ + bias, weight (out, in), bias (out); x (in), or (T, in), position by position.
 // Initial weights as in layers/init.h; the bias starts at 0.
 #include "layers/init.h"
 #include "layers/model.h"
@@ -22,11 +22,12 @@ static int linear_build(struct layer *l, struct params *ps, struct err *e) {
     const struct linear *config = l->config;
     char text[SHAPE_TEXT];
     if (config->out == 0) return err_set(e, "%s.out: must be given", l->path);
-    if (l->in.rank != 1)
-        return err_set(e, "%s: wants samples of one dimension, gets %s; put \"flatten\" before it", l->path,
-                       shape_text(text, l->in));
-    int in = l->in.dim[0], out = (int)config->out;
-    l->out = shape_1(out);
+    if (l->in.rank != 1 && l->in.rank != 2)
+        return err_set(e, "%s: wants samples of one or two dimensions, gets %s; put \"flatten\" before it",
+                       l->path, shape_text(text, l->in));
+    int last = l->in.rank - 1, in = l->in.dim[last], out = (int)config->out;
+    l->out = l->in;
+    l->out.dim[last] = out;
     l->param[WEIGHT] =
         layer_add_param(l, ps, "weight", shape_2(out, in), init_bound(config->init, in, out), 0);
     l->param[BIAS] = config->bias ? layer_add_param(l, ps, "bias", shape_1(out), 0, 0) : -1;

@@ -29,7 +29,7 @@ static const struct layer_type *type_find(const char *name, const char *path, st
 }
 
 static int layer_build(struct model *m, const struct json *node, const char *path, const char *prefix,
-                       struct params *ps, struct err *e) {
+                       bool first, struct params *ps, struct err *e) {
     struct layer *l = &m->layers[m->count];
     const char *name;
     const struct json *options;
@@ -46,13 +46,15 @@ static int layer_build(struct model *m, const struct json *node, const char *pat
         return err_set(e, "%s: too deep in lists of layers for a name", l->path);
     if (fields_read(l->config, type->fields, options, l->path, e) != 0) return -1;
     l->in = m->out;
+    l->first = first;
     if (type->build(l, ps, e) != 0) return -1;
     m->out = l->out;
     return 0;
 }
 
-// The layers' names begin with the prefix: empty for the model itself, which may not be an empty list.
-static struct model *list_build(const struct json *list, const char *path, const char *prefix,
+// The layers' names begin with the prefix: empty for the model itself, which may not be an empty list. `raw`: the list gets
+// the samples themselves.
+static struct model *list_build(const struct json *list, const char *path, const char *prefix, bool raw,
                                 struct shape in, struct params *ps, struct err *e) {
     if (!list || json_type(list) != JSON_ARRAY || (json_count(list) == 0 && !*prefix)) {
         err_set(e, "%s: wanted a list of layers, such as [\"flatten\", {\"linear\": {\"out\": 10}}]", path);
@@ -68,7 +70,7 @@ static struct model *list_build(const struct json *list, const char *path, const
     for (int i = 0; i < json_count(list); i++) {
         char item_path[JSON_PATH];
         json_path(item_path, path, NULL, i);
-        if (layer_build(m, json_item(list, i), item_path, prefix, ps, e) != 0) {
+        if (layer_build(m, json_item(list, i), item_path, prefix, raw && i == 0, ps, e) != 0) {
             model_free(m);
             return NULL;
         }
@@ -84,7 +86,7 @@ static struct model *list_build(const struct json *list, const char *path, const
 
 struct model *model_new(const struct json *list, const char *path, struct shape in, struct params *ps,
                         struct err *e) {
-    return list_build(list, path, "", in, ps, e);
+    return list_build(list, path, "", true, in, ps, e);
 }
 
 void model_free(struct model *m) {
@@ -140,7 +142,7 @@ struct model *layer_add_inner(struct layer *l, struct params *ps, const struct j
     char prefix[2 * PARAM_NAME];
     int length = snprintf(prefix, sizeof prefix, "%s.%s%s", l->name, part ? part : "", part ? "." : "");
     CHECK(length < (int)sizeof prefix, "%s: the name %s is too long", l->name, part);
-    struct model *m = list_build(list, path, prefix, in, ps, e);
+    struct model *m = list_build(list, path, prefix, l->first, in, ps, e);
     if (!m) return NULL;
     struct model **inner = mem_new((size_t)l->inner_count + 1, sizeof *inner);
     if (l->inner_count) memcpy(inner, l->inner, (size_t)l->inner_count * sizeof *inner);

@@ -15,6 +15,7 @@ struct layer {
     char path[JSON_PATH];       // where the config describes it, for messages
     void *config;
     struct shape in, out;    // of one sample, without the batch
+    bool first;              // it gets the samples themselves
     int param[LAYER_PARAMS]; // indices of its parameters and buffers
     struct model **inner;    // [inner_count] the lists of layers inside it
     int inner_count;

@@ -58,6 +58,7 @@ struct params {
     real *values;
     real **grads;   // [shards][size]; after params_reduce, grads[0] is the sum
     int shard_rows; // samples a shard must have for its statistics: set by layers, 0 when none cares
+    int tokens;     // the samples must be tokens below this: set by layers, 0 when none cares
 
     struct piece *pieces; // [piece_count] the blocks again, as portions of work
     int piece_count;

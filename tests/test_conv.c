@@ -508,7 +508,7 @@ static const struct {
      "model.0.global_avg_pool2d: unknown key 'kernel_size'; there are none"},
     {"[{\"conv2d\": {\"out\": 4, \"kernel_size\": 3}}, {\"linear\": {\"out\": 10}}]",
      {3, {3, 8, 8}},
-     "model.1.linear: wants samples of one dimension, gets (4, 6, 6); put \"flatten\" before it"},
+     "model.1.linear: wants samples of one or two dimensions, gets (4, 6, 6); put \"flatten\" before it"},
 };
 
 static void bad_models_are_refused(void **state) {

@@ -80,10 +80,10 @@ static const struct {
 } bad_shapes[] = {
     {"[{\"linear\": {\"out\": 3}}]",
      {3, {1, 4, 4}},
-     "model.0.linear: wants samples of one dimension, gets (1, 4, 4); put \"flatten\" before it"},
+     "model.0.linear: wants samples of one or two dimensions, gets (1, 4, 4); put \"flatten\" before it"},
     {"[\"relu\", {\"linear\": {\"out\": 3}}]",
-     {2, {4, 4}},
-     "model.1.linear: wants samples of one dimension, gets (4, 4); put \"flatten\" before it"},
+     {3, {4, 4, 4}},
+     "model.1.linear: wants samples of one or two dimensions, gets (4, 4, 4); put \"flatten\" before it"},
     {"[\"flatten\"]", {4, {65536, 32768, 1, 1}}, "model.0.flatten: 2147483648 numbers per sample"},
 };
 
@@ -253,7 +253,8 @@ static bool layer_runs(const struct layer_type *type, const char *options, struc
     memcpy(batch.dim + 1, in.dim, sizeof *in.dim * (size_t)in.rank);
     memcpy(out.dim + 1, b.model->out.dim, sizeof *out.dim * (size_t)b.model->out.rank);
     struct tensor *x = tape_leaf(t, batch, true);
-    for (size_t i = 0; i < x->size; i++) x->value[i] = (real)i / 8 - 1;
+    int tokens = b.params->tokens;
+    for (size_t i = 0; i < x->size; i++) x->value[i] = tokens ? (real)((int)i % tokens) : (real)i / 8 - 1;
     struct tensor *y = model_forward(b.model, t, x);
     if (!shape_equal(y->shape, out)) fail_msg("%s: gives another shape than it says", text);
     for (size_t i = 0; i < y->size; i++) assert_true(isfinite(y->value[i]));
@@ -275,13 +276,15 @@ static void every_layer_runs(void **state) {
                                           "{\"out\": 16, \"density\": 1}",
                                           "{\"layers\": [\"relu\"]}",
                                           "{\"experts\": 3, \"k\": 2, \"layers\": [\"relu\"]}",
-                                          "{\"branches\": [[], [\"relu\"]]}"};
+                                          "{\"branches\": [[], [\"relu\"]]}",
+                                          "{\"num_embeddings\": 5, \"embedding_dim\": 3}"};
     for (int i = 0; layer_types[i]; i++) {
         const struct layer_type *type = layer_types[i];
         int ways = 0;
         char why[512];
         for (size_t k = 0; k < COUNT(options); k++) {
             ways += layer_runs(type, options[k], shape_3(1, 4, 4), why);
+            ways += layer_runs(type, options[k], shape_2(4, 4), why);
             ways += layer_runs(type, options[k], shape_1(16), why);
         }
         if (!ways) fail_msg("%s: %s", type->name, why);

@@ -1,18 +1,28 @@
-// linear: y (B, out) = x (B, in) · weightᵀ + bias; weight (out, in), bias (out) or NULL.
-// dx = dy · weight;  dweight = dyᵀ · x;  dbias = the sum of dy's rows.
+// linear: y (..., out) = x (..., in) · weightᵀ + bias; weight (out, in), bias (out) or NULL.
+// dx = dy · weight;  dweight = dyᵀ · x;  dbias = the sum of dy's rows; a row is all but the last dimension.
+#include <limits.h>
 #include <string.h>
 
 #include "src/blas.h"
 #include "src/ops.h"
 
+static int rows_of(const struct tensor *x, const struct tensor *weight) {
+    size_t rows = x->size / (size_t)weight->shape.dim[1];
+    CHECK(rows <= INT_MAX, "linear: %zu rows", rows);
+    return (int)rows;
+}
+
 struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight, struct tensor *bias) {
     char left[SHAPE_TEXT], right[SHAPE_TEXT];
-    CHECK(x->shape.rank == 2 && weight->shape.rank == 2 && x->shape.dim[1] == weight->shape.dim[1],
-          "linear: x %s by weight %s", shape_text(left, x->shape), shape_text(right, weight->shape));
-    int rows = x->shape.dim[0], in = x->shape.dim[1], out = weight->shape.dim[0];
+    int last = x->shape.rank - 1, in = weight->shape.dim[1], out = weight->shape.dim[0];
+    CHECK(last >= 1 && weight->shape.rank == 2 && x->shape.dim[last] == in, "linear: x %s by weight %s",
+          shape_text(left, x->shape), shape_text(right, weight->shape));
+    struct shape shape = x->shape;
+    shape.dim[last] = out;
     CHECK(!bias || (bias->shape.rank == 1 && bias->shape.dim[0] == out), "linear: bias %s for %d outputs",
           bias ? shape_text(left, bias->shape) : "", out);
-    struct tensor *y = tape_push(t, &linear_op, shape_2(rows, out), x, weight, bias);
+    int rows = rows_of(x, weight);
+    struct tensor *y = tape_push(t, &linear_op, shape, x, weight, bias);
     if (bias)
         for (int i = 0; i < rows; i++)
             memcpy(y->value + (size_t)i * (size_t)out, bias->value, (size_t)out * sizeof(real));
@@ -24,7 +34,7 @@ struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight
 static void linear_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
-    int rows = x->shape.dim[0], in = x->shape.dim[1], out = weight->shape.dim[0];
+    int rows = rows_of(x, weight), in = weight->shape.dim[1], out = weight->shape.dim[0];
     if (x->grad)
         blas_gemm(x->grad, in, rows, in, out, (struct matrix){y->grad, out, false},
                   (struct matrix){weight->value, in, false}, 1);
@@ -43,5 +53,5 @@ static struct tensor *linear_example(struct tape *t, struct tensor **x) {
 const struct op linear_op = {.name = "linear",
                              .backward = linear_backward,
                              .example = linear_example,
-                             .example_input = {{2, {3, 4}}, {2, {5, 4}}, {1, {5}}},
+                             .example_input = {{3, {3, 2, 4}}, {2, {5, 4}}, {1, {5}}},
                              .example_inputs = 3};

@@ -1,17 +1,17 @@
 // silu: y = x · s, s = 1 / (1 + exp(-x)), element by element (Hendrycks and Gimpel 2016; Elfwing et al. 2017;
 // "swish" in Ramachandran et al. 2017). dx = dy · s · (1 + x · (1 - s)). Saved: s.
-#include <math.h>
-
+#include "src/curves.h"
 #include "src/ops.h"
+
+VECTOR_CLONES static void shares_make(real *restrict s, const real *restrict x, size_t count) {
+    for (size_t i = 0; i < count; i++) s[i] = 1 / (1 + curve_exp(-x[i]));
+}
 
 struct tensor *op_silu(struct tape *t, struct tensor *x) {
     struct tensor *y = tape_push(t, &silu_op, x->shape, x, NULL, NULL);
-    real *s = y->saved = y->grad ? arena_alloc(t->arena, y->size, sizeof *s) : NULL;
-    for (size_t i = 0; i < y->size; i++) {
-        real share = (real)(1 / (1 + exp(-(double)x->value[i])));
-        if (s) s[i] = share;
-        y->value[i] = x->value[i] * share;
-    }
+    real *s = y->saved = y->grad ? arena_alloc(t->arena, y->size, sizeof *s) : y->value;
+    shares_make(s, x->value, y->size);
+    for (size_t i = 0; i < y->size; i++) y->value[i] = x->value[i] * s[i];
     return y;
 }
 

@@ -1,26 +1,16 @@
 // softmax: y = exp(x - max) / sum of exp(x - max), over the last dimension.
 // dx = y · (dy - sum of dy · y over the last dimension).
-#include <math.h>
-
+#include "src/curves.h"
 #include "src/ops.h"
-#include "src/sums.h"
 
-static void row_forward(real *y, const real *x, size_t n) {
-    double largest = (double)x[0], sum = 0;
-    for (size_t j = 1; j < n; j++) largest = fmax(largest, (double)x[j]);
-    for (size_t j = 0; j < n; j++) {
-        double power = exp((double)x[j] - largest);
-        y[j] = (real)power;
-        sum += power;
-    }
-    for (size_t j = 0; j < n; j++) y[j] = (real)((double)y[j] / sum);
+VECTOR_CLONES static void rows_forward(real *restrict y, const real *restrict x, size_t size, size_t n) {
+    for (size_t row = 0; row < size; row += n) curve_softmax(y + row, x + row, n, 1);
 }
 
 struct tensor *op_softmax(struct tape *t, struct tensor *x) {
     CHECK(x->shape.rank >= 1, "softmax: of a scalar");
     struct tensor *y = tape_push(t, &softmax_op, x->shape, x, NULL, NULL);
-    size_t n = (size_t)x->shape.dim[x->shape.rank - 1];
-    for (size_t row = 0; row < x->size; row += n) row_forward(y->value + row, x->value + row, n);
+    rows_forward(y->value, x->value, x->size, (size_t)x->shape.dim[x->shape.rank - 1]);
     return y;
 }
 
