@@ -108,8 +108,8 @@ static void check_print(const struct export_check *c, const char *dataset, const
     char count[2][32];
     printf("%s test: error %.2f %% before, %.2f %% after; %s of %s predictions differ, outputs by at most "
            "%.2g%s\n",
-           dataset, percent(c->wrong_before, c->samples), percent(c->wrong_after, c->samples),
-           log_count(count[0], (double)c->differ), log_count(count[1], (double)c->samples), c->largest,
+           dataset, percent(c->wrong_before, c->answers), percent(c->wrong_after, c->answers),
+           log_count(count[0], (double)c->differ), log_count(count[1], (double)c->answers), c->largest,
            a->options.integer ? " (integers)"
            : a->bits          ? " (fewer bits)"
                               : "");
@@ -128,9 +128,9 @@ static void json_print(const struct exported *x, const struct arguments *a, cons
     json_add_number(tree, "nonzero", (double)x->nonzero);
     json_add_number(tree, "density", (double)x->nonzero / (double)x->weights);
     json_add_string(tree, "dataset", dataset);
-    json_add_number(tree, "samples", (double)x->check->samples);
-    json_add_number(tree, "error_before", percent(x->check->wrong_before, x->check->samples));
-    json_add_number(tree, "error_after", percent(x->check->wrong_after, x->check->samples));
+    json_add_number(tree, "samples", (double)x->check->answers);
+    json_add_number(tree, "error_before", percent(x->check->wrong_before, x->check->answers));
+    json_add_number(tree, "error_after", percent(x->check->wrong_after, x->check->answers));
     json_add_number(tree, "predictions_differ", (double)x->check->differ);
     json_add_number(tree, "largest_difference", x->check->largest);
     json_add(tree, "per_layer", layers);
@@ -196,9 +196,10 @@ static int run_export(const struct arguments *a, struct err *e) {
     struct run r;
     struct net *trained = NULL, *ready = NULL;
     int result = saved_open(&r, a->folder, &options, e);
-    if (result == 0 && (r.data.kind != DATA_IMAGES || r.data.targets > 1 || !r.data.classes))
-        result = err_set(e, "%s: trained on %s%s; only models of images with one class each can be exported",
-                         a->folder, data_kind_name(r.data.kind), r.data.classes ? "" : " without classes");
+    if (result == 0 && (r.data.kind == DATA_NUMBERS || !r.data.classes))
+        result =
+            err_set(e, "%s: trained on %s%s; only models of images or tokens with classes can be exported",
+                    a->folder, data_kind_name(r.data.kind), r.data.classes ? "" : " without classes");
     if (result == 0) {
         trained = net_new(r.config.name, r.model, r.params, r.batches.mean, r.batches.std, r.epoch, e);
         if (!trained) result = -1;

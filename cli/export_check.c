@@ -15,37 +15,52 @@ static size_t largest_of(const float *y, size_t count) {
     return best;
 }
 
-static void answers_compare(struct export_check *c, const float *before, const float *after, size_t count,
-                            uint8_t label) {
-    size_t was = largest_of(before, count), is = largest_of(after, count);
-    c->wrong_before += was != label;
-    c->wrong_after += is != label;
-    c->differ += was != is;
-    for (size_t i = 0; i < count; i++)
-        c->largest = fmax(c->largest, fabs((double)before[i] - (double)after[i]));
+// The answers of one sample, one for each of its labels.
+static void answers_compare(struct export_check *c, const struct dataset *data, const float *before,
+                            const float *after, const uint8_t *label) {
+    size_t classes = (size_t)data->classes, targets = dataset_targets(data);
+    for (size_t t = 0; t < targets; t++, before += classes, after += classes) {
+        size_t was = largest_of(before, classes), is = largest_of(after, classes);
+        c->wrong_before += was != label[t];
+        c->wrong_after += is != label[t];
+        c->differ += was != is;
+        for (size_t i = 0; i < classes; i++)
+            c->largest = fmax(c->largest, fabs((double)before[i] - (double)after[i]));
+    }
+    c->answers += targets;
+}
+
+// What the exported model gets: pixels as value / 255, tokens as they are.
+static void sample_copy(float *x, const struct run *r, size_t i, size_t in) {
+    size_t sample;
+    const struct split *s = batches_find(&sample, &r->batches, PART_TEST, i);
+    const uint8_t *byte = dataset_pixels(&r->data, s, sample);
+    for (size_t j = 0; j < in; j++)
+        x[j] = r->data.kind == DATA_TOKENS ? (float)byte[j] : (float)byte[j] / 255;
+}
+
+static const uint8_t *labels_of(const struct run *r, size_t i) {
+    size_t sample;
+    const struct split *s = batches_find(&sample, &r->batches, PART_TEST, i);
+    return dataset_labels(&r->data, s, sample);
 }
 
 static int samples_check(struct export_check *c, const struct tally_model *model, const struct run *r,
                          const float *logits, struct err *e) {
-    const struct batches *b = &r->batches;
+    size_t samples = r->batches.count[PART_TEST];
     size_t in = tally_model_inputs(model), out = tally_model_outputs(model),
            bytes = tally_scratch_bytes(model, BATCH);
     float *x = mem_new(BATCH * in, sizeof *x), *y = mem_new(BATCH * out, sizeof *y);
     void *scratch = mem_new(bytes, 1);
-    uint8_t label[BATCH];
     int result = 0;
-    c->samples = b->count[PART_TEST];
-    for (size_t first = 0; first < c->samples && result == 0; first += BATCH) {
-        size_t count = c->samples - first < BATCH ? c->samples - first : BATCH;
-        for (size_t i = 0; i < count; i++) {
-            const uint8_t *pixels = batches_sample(&label[i], b, PART_TEST, first + i);
-            for (size_t j = 0; j < in; j++) x[i * in + j] = (float)pixels[j] / 255;
-        }
+    for (size_t first = 0; first < samples && result == 0; first += BATCH) {
+        size_t count = samples - first < BATCH ? samples - first : BATCH;
+        for (size_t i = 0; i < count; i++) sample_copy(x + i * in, r, first + i, in);
         struct tally_error error;
         if (tally_run(model, x, count, y, scratch, bytes, &error) != TALLY_OK)
             result = err_set(e, "%s", error.text);
         for (size_t i = 0; i < count && result == 0; i++)
-            answers_compare(c, logits + (first + i) * out, y + i * out, out, label[i]);
+            answers_compare(c, &r->data, logits + (first + i) * out, y + i * out, labels_of(r, first + i));
     }
     mem_free(x);
     mem_free(y);
@@ -63,12 +78,11 @@ static int integer_check(struct export_check *c, const struct net *ready, const 
     size_t out = (size_t)r->data.classes;
     int32_t *y = mem_new(out, sizeof *y);
     float *answer = mem_new(out, sizeof *answer);
-    c->samples = r->batches.count[PART_TEST];
-    for (size_t i = 0; i < c->samples; i++) {
+    for (size_t i = 0; i < r->batches.count[PART_TEST]; i++) {
         uint8_t label;
         shifts_run(s, batches_sample(&label, &r->batches, PART_TEST, i), y);
         for (size_t j = 0; j < out; j++) answer[j] = (float)(s->sigma * y[j]);
-        answers_compare(c, logits + i * out, answer, out, label);
+        answers_compare(c, &r->data, logits + i * out, answer, &label);
     }
     mem_free(y);
     mem_free(answer);
@@ -97,7 +111,7 @@ static int native_check(struct export_check *c, const struct net *ready, const s
 
 int export_check(struct export_check *c, const struct net *ready, struct run *r,
                  const struct export_options *options, struct err *e) {
-    real *logits = mem_new(r->batches.count[PART_TEST], (size_t)r->data.classes * sizeof *logits);
+    real *logits = mem_new(r->batches.count[PART_TEST], shape_size(r->model->out) * sizeof *logits);
     run_logits(r, PART_TEST, logits);
     int result = options->integer ? integer_check(c, ready, r, logits, e)
                                   : native_check(c, ready, r, logits, options, e);

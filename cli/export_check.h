@@ -6,7 +6,7 @@
 #include "export/export.h"
 
 struct export_check {
-    size_t samples, wrong_before, wrong_after, differ; // differ: predictions
+    size_t answers, wrong_before, wrong_after, differ; // answers: one for each label; differ: predictions
     double largest;                                    // difference of an output
 };
 

@@ -18,7 +18,7 @@ static const char help[] =
     "Runs a model that 'tally export' wrote (.tally). INPUT is\n\n"
     "  FILE.png      a picture of the model's size, light on dark as in MNIST: prints its class and the\n"
     "                three most likely ones\n"
-    "  FILE.npy      an array (samples, ...) of '|u1', taken as value / 255, or '<f4', taken as it is:\n"
+    "  FILE.npy      an array (samples, ...) of '|u1', taken as value / 255 (tokens as they are), or '<f4':\n"
     "                prints \"index class probability\" for each sample\n"
     "  DATASET       a name such as mnist or digits, or {\"digits\": {options}}: error on its test images\n\n"
     "  --output FILE  write what the model puts out, float32 (samples, outputs), as .npy\n"
@@ -88,7 +88,8 @@ static int runner_open(struct runner *r, const struct arguments *a, struct err *
     r->inputs = tally_model_inputs(r->model);
     r->outputs = tally_model_outputs(r->model);
     r->softmax = strcmp(tally_model_layer(r->model, tally_model_layers(r->model) - 1).kind, "softmax") == 0;
-    for (int v = 0; v < 256; v++) r->level[v] = (float)(a->invert ? 255 - v : v) / 255.0f;
+    bool tokens = strcmp(tally_model_layer(r->model, 0).kind, "embedding") == 0;
+    for (int v = 0; v < 256; v++) r->level[v] = (float)(a->invert ? 255 - v : v) / (tokens ? 1 : 255.0f);
     return buffers_make(r, e);
 }
 

@@ -2,9 +2,9 @@
 //
 //   learned      a weight (T, d), at first uniform with standard deviation std (as in GPT, Radford et al. 2018)
 //   sinusoidal   constants, sin(p · 10000^(-2 i / d)) at 2 i and cos(the same) at 2 i + 1 (Vaswani et al. 2017, sec. 3.5)
-#include <math.h>
+#include "layers/positional_embedding.h"
 
-#include "layers/model.h"
+#include <math.h>
 
 enum { LEARNED, SINUSOIDAL };
 
@@ -26,18 +26,17 @@ static int positional_embedding_build(struct layer *l, struct params *ps, struct
         return err_set(e, "%s: wants samples (positions, numbers), gets %s", l->path,
                        shape_text(text, l->in));
     l->out = l->in;
-    if (config->kind == LEARNED)
-        l->param[0] = layer_add_param(l, ps, "weight", l->in, sqrt(3) * config->std, 0);
+    bool learned = config->kind == LEARNED;
+    l->param[0] = learned ? layer_add_param(l, ps, "weight", l->in, sqrt(3) * config->std, 0) : -1;
     return 0;
 }
 
 // Each pair of columns is a point that turns by the same angle from position to position.
-static void waves_make(struct tensor *w) {
-    int length = w->shape.dim[0], d = w->shape.dim[1];
+void positional_embedding_waves(real *w, int length, int d) {
     for (int j = 0; j < d; j += 2) {
         double angle = pow(10000, -(double)j / d), turn[2] = {sin(angle), cos(angle)}, at[2] = {0, 1};
         for (int p = 0; p < length; p++) {
-            real *row = w->value + (size_t)p * (size_t)d + j;
+            real *row = w + (size_t)p * (size_t)d + j;
             row[0] = (real)at[0];
             if (j + 1 < d) row[1] = (real)at[1];
             double next = at[0] * turn[1] + at[1] * turn[0];
@@ -48,10 +47,9 @@ static void waves_make(struct tensor *w) {
 }
 
 static struct tensor *positional_embedding_forward(const struct layer *l, struct tape *t, struct tensor *x) {
-    const struct positional_embedding *config = l->config;
-    if (config->kind == LEARNED) return op_positional_embedding(t, x, tape_param(t, l->param[0]));
+    if (l->param[0] >= 0) return op_positional_embedding(t, x, tape_param(t, l->param[0]));
     struct tensor *waves = tape_leaf(t, l->in, false);
-    waves_make(waves);
+    positional_embedding_waves(waves->value, l->in.dim[0], l->in.dim[1]);
     return op_positional_embedding(t, x, waves);
 }
 

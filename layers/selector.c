@@ -16,22 +16,13 @@
 // the rounding of matrix products.
 //
 // Rows that nobody chose are neither read nor stepped: the weight is lazy (src/params.h). The choice has no gradient.
-#include "layers/choose.h"
-#include "layers/init.h"
-#include "layers/model.h"
+#include "layers/selector.h"
 
 #include <math.h>
 
-enum choosing { SKETCH, RANDOM };
-enum sharing { SAMPLE, BATCH };
-
-struct selector {
-    int64_t out, block, rank, period;
-    double density;
-    int choose, per, init;
-    bool bias;
-    int units, k; // made of them
-};
+#include "layers/choose.h"
+#include "layers/init.h"
+#include "src/winners.h"
 
 enum { WEIGHT, BIAS, SCORE, SKETCH_IN, SKETCH_OUT };
 
@@ -108,12 +99,17 @@ static const real *batch_score(struct tape *t, const struct layer *l, const real
     return sum;
 }
 
+bool selector_shared(const struct layer *l) {
+    const struct selector *config = l->config;
+    return config->k == config->units || config->choose == RANDOM || config->per == BATCH;
+}
+
 static const struct choice *selector_choose(const struct layer *l, struct tape *t, const struct tensor *x) {
     const struct selector *config = l->config;
     const struct param *list = t->params->list;
     int units = config->units, k = config->k, block = (int)config->block, batch = x->shape.dim[0];
     if (k == units) return choose_all(t, units, block);
-    if (!t->training && (config->choose == RANDOM || config->per == BATCH))
+    if (!t->training && selector_shared(l))
         return choose_one(t, list[l->param[SCORE]].value, units, k, block);
     bool each = config->per == SAMPLE;
     if (config->choose == RANDOM) {
@@ -123,6 +119,22 @@ static const struct choice *selector_choose(const struct layer *l, struct tape *
     const real *score = choose_sketch(t, x, &list[l->param[SKETCH_IN]], &list[l->param[SKETCH_OUT]]);
     if (each) return choose_each(t, score, batch, units, k, block);
     return choose_one(t, batch_score(t, l, score, (size_t)batch), units, k, block);
+}
+
+void selector_rows(uint8_t *chosen, const struct layer *l, const struct params *ps) {
+    const struct selector *config = l->config;
+    size_t units = (size_t)config->units, out = (size_t)config->out, block = (size_t)config->block;
+    memset(chosen, config->k == config->units, out);
+    if (config->k == config->units) return;
+    const real *score = ps->list[l->param[SCORE]].value;
+    uint64_t *key = mem_new(2 * units, sizeof *key);
+    uint32_t *winner = mem_new((size_t)config->k, sizeof *winner);
+    for (size_t u = 0; u < units; u++) key[u] = winners_key((double)score[u]);
+    winners_pick(winner, config->k, key, units, 1, key + units);
+    for (int i = 0; i < config->k; i++)
+        for (size_t r = winner[i] * block; r < (winner[i] + 1) * block && r < out; r++) chosen[r] = 1;
+    mem_free(winner);
+    mem_free(key);
 }
 
 static struct tensor *selector_forward(const struct layer *l, struct tape *t, struct tensor *x) {

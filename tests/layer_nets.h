@@ -37,6 +37,11 @@ static const char *const layer_nets[] = {
     "\"boost_strength\": 0}}, \"flatten\", {\"linear\": {\"out\": 12, \"bias\": false}}, {\"k_winners\": "
     "{\"k\": 3, "
     "\"k_inference_factor\": 1}}, {\"linear\": {\"out\": 6}}]",
+    "[\"flatten\", {\"selector\": {\"out\": 42, \"density\": 0.3, \"block\": 4, \"per\": \"batch\"}}, "
+    "\"relu\", "
+    "{\"selector\": {\"out\": 9, \"density\": 0.5, \"block\": 2, \"choose\": \"random\", \"bias\": false}}, "
+    "{\"linear\": "
+    "{\"out\": 4}}]",
     "[{\"residual\": {\"layers\": [\"relu\"]}}, {\"residual\": {\"layers\": [{\"dropout\": {\"p\": 0.2}}]}}]",
 };
 

@@ -183,7 +183,7 @@ static void numbers_run(void **state) {
     mem_free(page);
     assert_int_equal(RUN("export", "n1"), 1);
     log_begins(
-        "tally: n1: trained on numbers without classes; only models of images with one class each can be "
+        "tally: n1: trained on numbers without classes; only models of images or tokens with classes can be "
         "exported\n");
 }
 

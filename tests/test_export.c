@@ -1,4 +1,5 @@
 // tally export, as a user has it: the table's numbers, the files, equal answers, refusals.
+#include "datasets/io/npy.h"
 #include "experiments/saved.h"
 #include "export/export.h"
 #include "infer/tally_infer.h"
@@ -192,6 +193,38 @@ static void refusals(void **state) {
     assert_int_equal(RUN("export", "--help"), 0);
 }
 
+// A model of tokens, which go in as they are: the same outputs from the run, and from its file by tally infer.
+static void tokens_leave(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"name\": \"words\", \"data\": {\"set\": {\"tales\": {\"length\": 4800, \"context\": 8, "
+        "\"classes\": "
+        "48}}},\n \"model\": [{\"embedding\": {\"num_embeddings\": 48, \"embedding_dim\": 6}}, "
+        "{\"positional_embedding\": {\"kind\": \"sinusoidal\"}}, \"positional_embedding\", \"layer_norm\", "
+        "{\"linear\": {\"out\": 48}}],\n \"optim\": {\"weights\": [{\"counter\": {\"rate\": 0.03}}], "
+        "\"others\": "
+        "[\"adam\"]},\n \"train\": {\"epochs\": 2, \"batch\": 50}}\n";
+    struct err e;
+    struct npy before, after;
+    assert_int_equal(file_write_text("words.json", text, &e), 0);
+    assert_int_equal(RUN("train", "words.json", "--no-report", "--quiet", "--out", "words"), 0);
+    assert_int_equal(RUN("eval", "words", "--inputs", "words.npy", "--logits", "before.npy"), 0);
+    assert_int_equal(RUN("export", "words", "--json", "-o", "words.tally"), 0);
+    struct json *said = answer();
+    assert_int_equal(number_of(said, "predictions_differ"), 0);
+    assert_true(number_of(said, "error_before") == number_of(said, "error_after"));
+    json_free(said);
+    assert_int_equal(RUN("infer", "words.tally", "--input", "words.npy", "--output", "after.npy"), 0);
+    assert_int_equal(npy_read(&before, "before.npy", 1 << 24, &e), 0);
+    assert_int_equal(npy_read(&after, "after.npy", 1 << 24, &e), 0);
+    assert_int_equal(shape_size(before.shape), shape_size(after.shape));
+    assert_true(shape_size(before.shape) > 1000);
+    for (size_t i = 0; i < shape_size(before.shape); i++)
+        assert_true(fabsf(before.floats[i] - after.floats[i]) < 1e-4f);
+    npy_free(&before);
+    npy_free(&after);
+}
+
 static int run_make(void **state) {
     (void)state;
     static char folder[] = "export-XXXXXX";
@@ -211,6 +244,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(native_forms), cmocka_unit_test(same_bytes_twice),    cmocka_unit_test(fewer_bits),
         cmocka_unit_test(every_format), cmocka_unit_test(softmax_sums_to_one), cmocka_unit_test(refusals),
+        cmocka_unit_test(tokens_leave),
     };
     return cmocka_run_group_tests(tests, run_make, run_remove);
 }

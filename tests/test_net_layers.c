@@ -136,6 +136,24 @@ static void dead_channels_vanish(void **state) {
     made_free(&m);
 }
 
+// Rows that no sample has take no weights.
+static void sleeping_rows_stay(void **state) {
+    (void)state;
+    struct made m =
+        made_new("[\"flatten\", {\"selector\": {\"out\": 42, \"density\": 0.3, \"block\": 4, \"per\": "
+                 "\"batch\"}}, {\"linear\": {\"out\": 4}}]",
+                 NUMBER_SQUARE);
+    const struct net_tensor *w = &m.net->layers[1].weight, *bias = &m.net->layers[1].bias;
+    size_t columns = (size_t)net_columns(w), asleep = 0;
+    for (int i = 0; i < net_rows(w); i++) {
+        size_t nonzero = bias->value[i] != 0;
+        for (size_t j = 0; j < columns; j++) nonzero += w->counter[(size_t)i * columns + j] != 0;
+        asleep += nonzero == 0;
+    }
+    assert_in_range(asleep, 30, 32); // 3 of 11 blocks are awake, and the last block has two rows
+    made_free(&m);
+}
+
 static void refused(void **state) {
     (void)state;
     struct made m = made_new("[\"dropout\", \"relu\"]", NUMBER_KINDS);
@@ -144,12 +162,43 @@ static void refused(void **state) {
     assert_null(net_new("run", m.model, m.params, 0, 1, 0, &e));
     assert_string_equal(e.text, "run: no layer is left to export");
     struct layer_type unknown = *m.model->layers[0].type;
-    unknown.name = "attention";
+    unknown.name = "unheard_of";
     m.model->layers[0].type = &unknown;
     assert_null(net_new("run", m.model, m.params, 0, 1, 0, &e));
-    assert_string_equal(e.text, "model.0.dropout: a layer 'attention' can't be exported");
+    assert_string_equal(e.text, "model.0.dropout: a layer 'unheard_of' can't be exported");
     m.model->count = 2;
     made_free(&m);
+}
+
+// What can't leave is refused with the reason.
+static void refused_with_reason(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"[\"flatten\", {\"selector\": {\"out\": 42, \"density\": 0.5}}]",
+         "model.1.selector: a layer 'selector' can't be exported: each sample has rows of its own, which the "
+         "runtime can't choose; per batch all have the same"},
+        {"[\"flatten\", {\"experts\": {\"experts\": 2, \"layers\": [\"relu\"]}}]",
+         "model.1.experts: a layer 'experts' can't be exported: the runtime can't send a sample to its "
+         "experts"},
+        {"[{\"attention\": {\"heads\": 2}}]", "model.0.attention: a layer 'attention' can't be exported: the "
+                                              "runtime multiplies by weights, not by "
+                                              "other results"},
+        {"[{\"transformer_block\": {\"heads\": 2}}]",
+         "model.0.transformer_block: a layer 'transformer_block' can't be exported: its attention multiplies "
+         "results by results, the runtime only by weights"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct params *ps = params_new();
+        struct err e = {""};
+        struct json *list = json_of(rows[i][0]);
+        struct model *m = model_new(list, "model", i < 2 ? shape_3(2, 9, 8) : shape_2(3, 4), ps, &e);
+        if (!m) fail_msg("%s", e.text);
+        params_alloc(ps, 1, 3);
+        assert_null(net_new("run", m, ps, 0, 1, 0, &e));
+        assert_string_equal(e.text, rows[i][1]);
+        json_free(list);
+        model_free(m);
+        params_free(ps);
+    }
 }
 
 int main(void) {
@@ -157,7 +206,9 @@ int main(void) {
         cmocka_unit_test(as_the_engine),
         cmocka_unit_test(norms_are_folded),
         cmocka_unit_test(dead_channels_vanish),
+        cmocka_unit_test(sleeping_rows_stay),
         cmocka_unit_test(refused),
+        cmocka_unit_test(refused_with_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
