@@ -1,9 +1,9 @@
 // Taking out what can't matter. Contract of net_drop_dead in net.h.
 //
-// A unit is one output of a linear layer or one channel of a conv2d. It is looked at where one linear or conv2d layer reads
+// A unit is one output of a linear or select layer or one channel of a conv2d. It is looked at where one linear or conv2d layer reads
 // it and nothing else does, with only what acts on each element or channel alone between. Dead ones:
 //   nothing reads it     its weights and bias are zeroed
-//   it has no weights    it is the constant f(bias), f what lies between; the next bias takes f(bias) · Σ w over the weights
+//   it has no weights    (but a select) it is the constant f(bias), f what lies between; the next bias takes f(bias) · Σ w over the weights
 //                        that read it, and they are zeroed. Behind a padding, where some windows read fewer of them, only
 //                        where f(bias) is 0
 // Each may make others dead, so both are repeated until nothing changes.
@@ -35,7 +35,7 @@ static bool keeps_channels(const struct net_layer *l) {
 static struct reading reading_of(const struct net *n, int from) {
     struct reading none = {from, -1, 0};
     const struct net_layer *l = &n->layers[from];
-    if (!has_units(l)) return none;
+    if (!has_units(l) && l->kind != NET_SELECT) return none;
     bool rows = l->kind == NET_LINEAR && l->in.rank > 1; // units are the last dimension, not the first
     for (int i = from, next; net_readers(n, i, &next) == 1; i = next) {
         const struct net_layer *to = &n->layers[next];
@@ -138,7 +138,7 @@ static bool units_drop(struct net *n, const struct reading *r) {
         struct block b = block_of(n, r, unit);
         if (!block_lives(&n->layers[r->to].weight, &b))
             changed |= unit_silence(l, unit);
-        else if (!row_lives(&l->weight, unit))
+        else if (l->kind != NET_SELECT && !row_lives(&l->weight, unit))
             changed |= unit_absorb(n, r, unit, &b);
     }
     return changed;

@@ -38,17 +38,26 @@ static void options_add(struct json *object, const struct net_layer *l) {
         json_add_number(object, "k", l->k);
         json_add_bool(object, "local", l->local);
     }
+    if (l->kind == NET_SELECT) {
+        json_add_number(object, "k", l->k);
+        json_add_number(object, "block", l->block);
+    }
+}
+
+static const char *result_name(const struct net *n, int result) {
+    return result == NET_SAMPLE ? "input" : n->layers[result].name;
 }
 
 static struct json *layer_new(const struct net *n, const struct net_layer *l) {
     struct json *object = json_object_new(), *inputs = json_array_new();
-    for (int k = 0; k < net_inputs(l); k++) {
-        const char *from = l->input[k] == NET_SAMPLE ? "input" : n->layers[l->input[k]].name;
-        json_add_string(inputs, NULL, from);
-    }
+    for (int k = 0; k < net_inputs(l); k++) json_add_string(inputs, NULL, result_name(n, l->input[k]));
     json_add_string(object, "kind", net_kind_name(l->kind));
     json_add_string(object, "name", l->name);
     json_add(object, "inputs", inputs);
+    if (l->gated) {
+        json_add_string(object, "gate", result_name(n, l->gate));
+        json_add_number(object, "unit", l->unit);
+    }
     json_add(object, "in", shape_new(l->in));
     json_add(object, "out", shape_new(l->out));
     if (l->weight.shape.rank) json_add(object, "weight", shape_new(l->weight.shape));

@@ -98,7 +98,9 @@ const char *net_kind_name(enum net_kind kind) {
                                                  [NET_ADD] = "add",
                                                  [NET_CONCAT] = "concat",
                                                  [NET_EMBEDDING] = "embedding",
-                                                 [NET_POSITIONAL_EMBEDDING] = "positional_embedding"};
+                                                 [NET_POSITIONAL_EMBEDDING] = "positional_embedding",
+                                                 [NET_SELECT] = "select",
+                                                 [NET_MIX] = "mix"};
     return names[kind];
 }
 
@@ -106,11 +108,18 @@ int net_inputs(const struct net_layer *l) {
     return l->input[1] == NET_NONE ? 1 : 2;
 }
 
+int *net_read(struct net_layer *l, int k) {
+    if (k < net_inputs(l)) return &l->input[k];
+    return l->gated && k == net_inputs(l) ? &l->gate : NULL;
+}
+
 int net_readers(const struct net *n, int i, int *last) {
     int readers = 0, at = i == n->count - 1 ? n->count : i;
-    for (int k = i + 1; k < n->count; k++)
-        for (int input = 0; input < net_inputs(&n->layers[k]); input++)
-            if (n->layers[k].input[input] == i) readers++, at = k;
+    for (int k = i + 1; k < n->count; k++) {
+        const int *from;
+        for (int input = 0; (from = net_read(&n->layers[k], input)); input++)
+            if (*from == i) readers++, at = k;
+    }
     if (last) *last = at;
     return readers;
 }

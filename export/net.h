@@ -7,6 +7,10 @@
 //
 // Each layer makes one result and names the results that it reads, always of layers before it. A residual block or a concat
 // of the model becomes its inner layers and then an ADD or CONCAT of two results.
+//
+// A layer may have a gate: one number of an earlier result. Where that is 0 for a sample, nothing is computed, and nobody
+// reads what would have been. So experts become the router's scores, of which K_WINNERS leaves the chosen ones, then each
+// expert's layers behind its gate, and after each a MIX that adds what the expert made to the sum so far.
 #ifndef TALLY_EXPORT_NET_H
 #define TALLY_EXPORT_NET_H
 
@@ -38,6 +42,8 @@ enum net_kind {
     NET_CONCAT,            // input[0], then input[1], along the first dimension
     NET_EMBEDDING, // (T) whole numbers to (T, D), row x of weight (count, D), the first or last where outside
     NET_POSITIONAL_EMBEDDING, // x + weight (T, D)
+    NET_SELECT, // linear of the rows whose block is among the k with the largest scores, input[1]; the other rows give 0
+    NET_MIX, // input[1] (NET_NONE: 0) + gate · input[0]; input[1] alone where the gate is 0
     NET_KINDS
 };
 
@@ -59,7 +65,9 @@ struct net_layer {
     enum net_kind kind;
     char name[PARAM_NAME]; // "linear1", "residual1.linear1", as in the model
     int input[NET_INPUTS]; // layers whose results it reads; NET_SAMPLE: the sample; NET_NONE behind the last
-    struct shape in, out;  // of one sample; in: of input[0]
+    bool gated;            // it also reads number `unit` of the result of layer `gate`; always of a mix
+    int gate, unit;
+    struct shape in, out; // of one sample; in: of input[0]
     struct net_tensor weight, bias;
     struct net_tensor
         factor; // linear, conv2d: of each output, above 0, only with counters; batch_norm, k_winners: of each
@@ -71,7 +79,8 @@ struct net_layer {
     int groups;           // conv2d
     bool count_pad;       // avg_pool2d
     int k;                // k_winners: so many win ...
-    bool local;           // ... among the C channels at each place, not of all numbers
+    bool local; // ... among the C channels at each place, not of all numbers; select: so many blocks ...
+    int block;  // ... of so many neighbouring rows, the last may have fewer
 };
 
 struct net {
@@ -109,8 +118,11 @@ void net_requantise_biases(struct net *n);
 
 const char *net_kind_name(enum net_kind kind);
 
-// How many inputs a layer has, 1 or 2.
+// How many inputs a layer has, 1 or 2, its gate not counted.
 int net_inputs(const struct net_layer *l);
+
+// The results that a layer reads, the gate the last of them: where the layer holds number k (from 0); NULL behind the last.
+int *net_read(struct net_layer *l, int k);
 
 // How many layers read the result of layer i (NET_SAMPLE: of the sample), one that reads it twice counted twice; *last gets
 // the last of them, n->count for the net's result, i where there is none. `last` may be NULL.
@@ -135,7 +147,7 @@ int net_row_count(const struct net_layer *l);
 // channel, row, column of its kernel), in float. What fast kernels and generated code are compared with.
 //
 // k_winners: a number stays where it is among the k largest of x · factor, in float, of its group; among equals the first
-// ones; -0 and 0 are equals, and a NaN above or, with its sign, below all.
+// ones; -0 and 0 are equals, and a NaN above or, with its sign, below all. select: blocks likewise.
 void net_forward(const struct net *n, const float *x, float *y);
 
 // For the files of this room: memory and values of tensors.

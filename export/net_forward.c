@@ -30,15 +30,18 @@ double net_activation(const struct net_layer *l, double x) {
     }
 }
 
+static float row_forward(const struct net_layer *l, const float *x, int row) {
+    int columns = net_columns(&l->weight);
+    const float *weight = l->weight.value + (size_t)row * (size_t)columns;
+    float sum = l->bias.shape.rank ? l->bias.value[row] : 0;
+    for (int j = 0; j < columns; j++) sum += weight[j] * x[j];
+    return sum;
+}
+
 static void linear_forward(float *y, const struct net_layer *l, const float *x) {
     int rows = net_rows(&l->weight), columns = net_columns(&l->weight);
     for (int r = 0; r < net_row_count(l); r++, x += columns, y += rows)
-        for (int i = 0; i < rows; i++) {
-            float sum = l->bias.shape.rank ? l->bias.value[i] : 0;
-            for (int j = 0; j < columns; j++)
-                sum += l->weight.value[(size_t)i * (size_t)columns + (size_t)j] * x[j];
-            y[i] = sum;
-        }
+        for (int i = 0; i < rows; i++) y[i] = row_forward(l, x, i);
 }
 
 // Of window (o, p): where its element (i, j) lies in a plane, or -1: outside.
@@ -145,28 +148,35 @@ static uint32_t order_key(float x) {
     return bits >> 31 ? ~bits : bits | UINT32_C(1) << 31;
 }
 
-// Of the group of `count` numbers at x[0], x[stride] ..., whose first is number `first` of the sample.
+// wins[i]: whether key i is among the k largest; of equals the first ones are.
+static void winners_find(bool *wins, const uint32_t *key, size_t count, int k) {
+    uint32_t last = 0; // the k-th largest, bit by bit
+    for (uint32_t bit = UINT32_C(1) << 31; bit; bit >>= 1) {
+        size_t above = 0;
+        for (size_t i = 0; i < count; i++) above += key[i] >= (last | bit);
+        if (above >= (size_t)k) last |= bit;
+    }
+    size_t equals = (size_t)k;
+    for (size_t i = 0; i < count; i++) equals -= key[i] > last;
+    for (size_t i = 0; i < count; i++) {
+        wins[i] = key[i] > last || (key[i] == last && equals > 0);
+        if (key[i] == last && equals > 0) equals--;
+    }
+}
+
+// Of the group of `count` numbers at x[first], x[first + stride] ...
 static void group_forward(float *y, const struct net_layer *l, const float *x, size_t first, size_t count,
                           size_t stride) {
     size_t plane = shape_size(l->in) / (size_t)l->in.dim[0];
-    uint32_t *key = mem_new(count, sizeof *key), last = 0;
+    uint32_t *key = mem_new(count, sizeof *key);
+    bool *wins = mem_new(count, sizeof *wins);
     for (size_t i = 0; i < count; i++) {
         size_t at = first + i * stride;
         key[i] = order_key(l->factor.shape.rank ? x[at] * l->factor.value[at / plane] : x[at]);
     }
-    // The k-th largest key, bit by bit.
-    for (uint32_t bit = UINT32_C(1) << 31; bit; bit >>= 1) {
-        size_t above = 0;
-        for (size_t i = 0; i < count; i++) above += key[i] >= (last | bit);
-        if (above >= (size_t)l->k) last |= bit;
-    }
-    size_t equals = (size_t)l->k;
-    for (size_t i = 0; i < count; i++) equals -= key[i] > last;
-    for (size_t i = 0; i < count; i++) {
-        bool wins = key[i] > last || (key[i] == last && equals > 0);
-        if (key[i] == last && equals > 0) equals--;
-        y[first + i * stride] = wins ? x[first + i * stride] : 0;
-    }
+    winners_find(wins, key, count, l->k);
+    for (size_t i = 0; i < count; i++) y[first + i * stride] = wins[i] ? x[first + i * stride] : 0;
+    mem_free(wins);
     mem_free(key);
 }
 
@@ -174,6 +184,25 @@ static void k_winners_forward(float *y, const struct net_layer *l, const float *
     size_t size = shape_size(l->in), plane = size / (size_t)l->in.dim[0];
     if (!l->local) group_forward(y, l, x, 0, size, 1);
     for (size_t i = 0; l->local && i < plane; i++) group_forward(y, l, x, i, (size_t)l->in.dim[0], plane);
+}
+
+static void select_forward(float *y, const struct net_layer *l, const float *x, const float *score) {
+    int rows = net_rows(&l->weight), blocks = (rows + l->block - 1) / l->block;
+    uint32_t *key = mem_new((size_t)blocks, sizeof *key);
+    bool *wins = mem_new((size_t)blocks, sizeof *wins);
+    for (int b = 0; b < blocks; b++) key[b] = order_key(score[b]);
+    winners_find(wins, key, (size_t)blocks, l->k);
+    for (int i = 0; i < rows; i++) y[i] = wins[i / l->block] ? row_forward(l, x, i) : 0;
+    mem_free(wins);
+    mem_free(key);
+}
+
+// b: the sum so far, or NULL.
+static void mix_forward(float *y, const struct net_layer *l, const float *x, const float *b, float gate) {
+    for (size_t i = 0; i < shape_size(l->out); i++) {
+        float sum = b ? b[i] : 0;
+        y[i] = gate != 0 ? sum + gate * x[i] : sum;
+    }
 }
 
 static void embedding_forward(float *y, const struct net_layer *l, const float *x) {
@@ -202,7 +231,9 @@ static void elements_forward(float *y, const struct net_layer *l, const float *a
     }
 }
 
-static void layer_forward(float *y, const struct net_layer *l, const float *a, const float *b) {
+// gate: 1 where the layer has none.
+static void layer_forward(float *y, const struct net_layer *l, const float *a, const float *b, float gate) {
+    if (gate == 0 && l->kind != NET_MIX) return;
     switch (l->kind) {
     case NET_LINEAR:
         linear_forward(y, l, a);
@@ -229,6 +260,12 @@ static void layer_forward(float *y, const struct net_layer *l, const float *a, c
     case NET_EMBEDDING:
         embedding_forward(y, l, a);
         break;
+    case NET_SELECT:
+        select_forward(y, l, a, b);
+        break;
+    case NET_MIX:
+        mix_forward(y, l, a, b, gate);
+        break;
     default:
         elements_forward(y, l, a, b);
     }
@@ -242,7 +279,7 @@ void net_forward(const struct net *n, const float *x, float *y) {
         for (int k = 0; k < net_inputs(l); k++)
             input[k] = l->input[k] == NET_SAMPLE ? x : result[l->input[k]];
         result[i] = mem_new(shape_size(l->out), sizeof **result);
-        layer_forward(result[i], l, input[0], input[1]);
+        layer_forward(result[i], l, input[0], input[1], l->gated ? result[l->gate][l->unit] : 1);
     }
     memcpy(y, result[n->count - 1], shape_size(n->layers[n->count - 1].out) * sizeof *y);
     for (int i = 0; i < n->count; i++) mem_free(result[i]);

@@ -14,6 +14,8 @@ struct taking {
     struct net *net;
     const struct params *params;
     int64_t epoch;
+    bool gated; // where it stands in a list of an expert: its gate
+    int gate, unit;
 };
 
 static const struct param *param_of(const struct taking *t, const struct layer *l, int which) {
@@ -36,10 +38,12 @@ static void tensor_take(struct net_tensor *t, const struct param *p) {
 static double option_of(const struct layer *l, const char *name) {
     const struct field *f = l->type->fields;
     while (f->name && strcmp(f->name, name) != 0) f++;
-    CHECK(f->name && (f->type == FIELD_REAL || f->type == FIELD_BOOL), "net: %s has no option %s",
-          l->type->name, name);
-    const char *at = (const char *)l->config + f->offset;
-    return f->type == FIELD_REAL ? *(const double *)(const void *)at : *(const bool *)(const void *)at;
+    CHECK(f->name, "net: %s has no option %s", l->type->name, name);
+    const void *at = (const char *)l->config + f->offset;
+    if (f->type == FIELD_REAL) return *(const double *)at;
+    CHECK(f->type == FIELD_INT || f->type == FIELD_BOOL, "net: option %s of %s is no number", name,
+          l->type->name);
+    return f->type == FIELD_INT ? (double)*(const int64_t *)at : *(const bool *)at;
 }
 
 static void take_weight(const struct taking *t, struct net_layer *to, const struct layer *l) {
@@ -71,7 +75,7 @@ static void rows_clear(struct net_tensor *t, const uint8_t *chosen, size_t rows)
 }
 
 // All samples have the same rows: a linear layer without the others.
-static void take_selector(const struct taking *t, struct net_layer *to, const struct layer *l) {
+static void take_shared(const struct taking *t, struct net_layer *to, const struct layer *l) {
     size_t rows = (size_t)l->out.dim[0];
     uint8_t *chosen = mem_new(rows, 1);
     take_linear(t, to, l);
@@ -137,7 +141,7 @@ static void take_norm(const struct taking *t, struct net_layer *to, const struct
     to->eps = net_as_float(option_of(l, "eps"));
 }
 
-// Layers that leave, by their name in layer.def. Those that only train vanish; residual and concat are lists_take's.
+// Layers that leave, by their name in layer.def. Those that only train vanish; what becomes several layers is below.
 static const struct kind_row {
     const char *name;
     enum net_kind kind; // NET_KINDS: vanishes
@@ -161,7 +165,6 @@ static const struct kind_row {
                  {"rms_norm", NET_RMS_NORM, take_norm},
                  {"embedding", NET_EMBEDDING, take_weight},
                  {"positional_embedding", NET_POSITIONAL_EMBEDDING, take_positions},
-                 {"selector", NET_LINEAR, take_selector},
                  {"dropout", NET_KINDS, NULL}};
 
 static struct shape result_shape(const struct net *n, int result) {
@@ -176,7 +179,84 @@ static int layer_append(struct net *n, enum net_kind kind, const char *name, int
     return n->count++;
 }
 
+static void layer_gate(struct net_layer *l, const struct taking *t) {
+    l->gated = t->gated;
+    l->gate = t->gate;
+    l->unit = t->unit;
+}
+
 static int list_take(const struct taking *t, const struct model *m, int *result, struct err *e);
+
+// A linear layer without bias that the model does not have by itself: `param` is its weight, or the transpose of it.
+static int part_append(const struct taking *t, const char *name, const char *part, int from,
+                       const struct param *param, bool transposed) {
+    char path[PARAM_NAME];
+    struct net_tensor whole = {0};
+    tensor_take(&whole, param);
+    size_t rows = (size_t)param->shape.dim[transposed], columns = whole.size / rows;
+    CHECK(snprintf(path, sizeof path, "%s.%s", name, part) < (int)sizeof path, "net: %s is too long", name);
+    int at = layer_append(t->net, NET_LINEAR, path, from, NET_NONE, shape_1((int)rows));
+    struct net_tensor *weight = &t->net->layers[at].weight;
+    if (!transposed) {
+        *weight = whole;
+        return at;
+    }
+    CHECK(!whole.counted, "net: %s is counted", path);
+    net_tensor_alloc(weight, shape_2((int)rows, (int)columns), false);
+    for (size_t i = 0; i < whole.size; i++) weight->value[i] = whole.value[i % columns * rows + i / columns];
+    net_tensor_free(&whole);
+    return at;
+}
+
+// Each sample has its own rows: two linear layers make the blocks' scores, and a select computes the best.
+static int selector_take(const struct taking *t, const struct layer *l, int *result) {
+    const struct selector *config = l->config;
+    int from = *result;
+    if (selector_shared(l)) {
+        *result = layer_append(t->net, NET_LINEAR, l->name, from, NET_NONE, l->out);
+        take_shared(t, &t->net->layers[*result], l);
+        return 0;
+    }
+    int score = part_append(t, l->name, "sketch_in", from, param_of(t, l, SELECTOR_SKETCH_IN), true);
+    score = part_append(t, l->name, "sketch_out", score, param_of(t, l, SELECTOR_SKETCH_OUT), true);
+    *result = layer_append(t->net, NET_SELECT, l->name, from, score, l->out);
+    struct net_layer *to = &t->net->layers[*result];
+    take_linear(t, to, l);
+    to->k = config->k;
+    to->block = (int)config->block;
+    return 0;
+}
+
+// The router's scores, of which the chosen stay; each expert's list behind its score; and the sum.
+static int experts_take(const struct taking *t, const struct layer *l, int *result, struct err *e) {
+    if (t->gated) return err_set(e, "%s: experts within experts can't be exported", l->path);
+    if (l->in.rank != 1)
+        return err_set(e,
+                       "%s: experts can't be exported where each token has its own: the runtime chooses for "
+                       "whole samples",
+                       l->path);
+    int from = *result, sum = NET_NONE;
+    char name[PARAM_NAME];
+    int gate = part_append(t, l->name, "router", from, param_of(t, l, 0), false);
+    struct shape scores = t->net->layers[gate].out;
+    snprintf(name, sizeof name, "%s.softmax", l->name);
+    gate = layer_append(t->net, NET_SOFTMAX, name, gate, NET_NONE, scores);
+    snprintf(name, sizeof name, "%s.k_winners", l->name);
+    gate = layer_append(t->net, NET_K_WINNERS, name, gate, NET_NONE, scores);
+    t->net->layers[gate].k = (int)option_of(l, "k");
+    for (int i = 0; i < l->inner_count; i++) {
+        struct taking inner = *t;
+        inner.gated = true, inner.gate = gate, inner.unit = i;
+        int part = from;
+        if (list_take(&inner, l->inner[i], &part, e) != 0) return -1;
+        bool last = i + 1 == l->inner_count;
+        snprintf(name, sizeof name, last ? "%s" : "%s.mix%d", l->name, i + 1);
+        sum = layer_append(t->net, NET_MIX, name, part, sum, l->out);
+        layer_gate(&t->net->layers[sum], &inner);
+    }
+    *result = sum;
+    return 0;
+}
 
 // A residual or concat: its lists read the same result; what they make is joined.
 static int lists_take(const struct taking *t, const struct layer *l, int *result, struct err *e) {
@@ -195,8 +275,12 @@ static int lists_take(const struct taking *t, const struct layer *l, int *result
         struct shape out = result_shape(t->net, joined);
         if (!sum) out.dim[0] += result_shape(t->net, branch).dim[0];
         joined = layer_append(t->net, sum ? NET_ADD : NET_CONCAT, name, joined, branch, out);
+        layer_gate(&t->net->layers[joined], t);
     }
-    if (sum && l->inner_count == 1) joined = layer_append(t->net, NET_ADD, l->name, joined, from, l->out);
+    if (sum && l->inner_count == 1) {
+        joined = layer_append(t->net, NET_ADD, l->name, joined, from, l->out);
+        layer_gate(&t->net->layers[joined], t);
+    }
     *result = joined;
     return 0;
 }
@@ -205,12 +289,9 @@ static int lists_take(const struct taking *t, const struct layer *l, int *result
 static const char *refusal(const struct layer *l) {
     static const char *const rows[][2] = {
         {"attention", "the runtime multiplies by weights, not by other results"},
-        {"transformer_block", "its attention multiplies results by results, the runtime only by weights"},
-        {"experts", "the runtime can't send a sample to its experts"}};
+        {"transformer_block", "its attention multiplies results by results, the runtime only by weights"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i][0], l->type->name) == 0) return rows[i][1];
-    if (strcmp("selector", l->type->name) == 0 && !selector_shared(l))
-        return "each sample has rows of its own, which the runtime can't choose; per batch all have the same";
     return NULL;
 }
 
@@ -218,12 +299,15 @@ static int layer_take(const struct taking *t, const struct layer *l, int *result
     size_t k = 0, kinds = sizeof kind_rows / sizeof *kind_rows;
     if (strcmp(l->type->name, "residual") == 0 || strcmp(l->type->name, "concat") == 0)
         return lists_take(t, l, result, e);
+    if (strcmp(l->type->name, "experts") == 0) return experts_take(t, l, result, e);
+    if (strcmp(l->type->name, "selector") == 0) return selector_take(t, l, result);
     const char *reason = refusal(l);
     if (reason) return err_set(e, "%s: a layer '%s' can't be exported: %s", l->path, l->type->name, reason);
     while (k < kinds && strcmp(kind_rows[k].name, l->type->name) != 0) k++;
     if (k == kinds) return err_set(e, "%s: a layer '%s' can't be exported", l->path, l->type->name);
     if (kind_rows[k].kind == NET_KINDS) return 0;
     *result = layer_append(t->net, kind_rows[k].kind, l->name, *result, NET_NONE, l->out);
+    layer_gate(&t->net->layers[*result], t);
     if (kind_rows[k].take) kind_rows[k].take(t, &t->net->layers[*result], l);
     return 0;
 }
@@ -235,12 +319,12 @@ static int list_take(const struct taking *t, const struct model *m, int *result,
     return 0;
 }
 
-// Room for what a list becomes: a residual or concat is at most a layer more for each list in it.
+// Room for what a list becomes: layers with lists are at most a layer more for each, and no layer is more than three.
 static size_t list_room(const struct model *m) {
     size_t room = 0;
     for (int i = 0; i < m->count; i++) {
         const struct layer *l = &m->layers[i];
-        room += 1 + (size_t)l->inner_count;
+        room += 3 + (size_t)l->inner_count;
         for (int k = 0; k < l->inner_count; k++) room += list_room(l->inner[k]);
     }
     return room;
@@ -258,7 +342,7 @@ struct net *net_new(const char *name, const struct model *m, const struct params
     n->mean = mean;
     n->std = std;
     n->layers = mem_new(list_room(m) + 2, sizeof *n->layers); // and an affine and a softmax
-    struct taking t = {n, ps, epoch};
+    struct taking t = {.net = n, .params = ps, .epoch = epoch};
     int result = NET_SAMPLE, status = list_take(&t, m, &result, e);
     if (status == 0 && n->count == 0) status = err_set(e, "%s: no layer is left to export", name);
     if (status == 0) return n;

@@ -54,8 +54,9 @@ static void normalisation_into_norm(struct net_layer *l, double mean, double std
 static void normalisation_in_front(struct net *n) {
     memmove(n->layers + 1, n->layers, (size_t)n->count * sizeof *n->layers);
     n->count++;
+    int *from;
     for (int i = 1; i < n->count; i++)
-        for (int k = 0; k < net_inputs(&n->layers[i]); k++) n->layers[i].input[k]++;
+        for (int k = 0; (from = net_read(&n->layers[i], k)); k++) ++*from;
     n->layers[0] = (struct net_layer){.kind = NET_AFFINE,
                                       .name = "normalise",
                                       .input = {NET_SAMPLE, NET_NONE},
@@ -120,11 +121,10 @@ static void layer_remove(struct net *n, int i, int instead) {
     net_tensor_free(&n->layers[i].factor);
     memmove(n->layers + i, n->layers + i + 1, (size_t)(n->count - i - 1) * sizeof *n->layers);
     n->count--;
+    int *from;
     for (int k = i; k < n->count; k++)
-        for (int input = 0; input < net_inputs(&n->layers[k]); input++) {
-            int *at = &n->layers[k].input[input];
-            *at = *at == i ? instead : *at > i ? *at - 1 : *at;
-        }
+        for (int input = 0; (from = net_read(&n->layers[k], input)); input++)
+            *from = *from == i ? instead : *from > i ? *from - 1 : *from;
 }
 
 static void norms_fold(struct net *n) {
@@ -142,6 +142,6 @@ void net_prepare(struct net *n) {
     norms_fold(n);
     normalisation_fold(n);
     for (int i = 0; i < n->count; i++)
-        if (has_weights(&n->layers[i])) bias_ensure(&n->layers[i]);
+        if (has_weights(&n->layers[i]) || n->layers[i].kind == NET_SELECT) bias_ensure(&n->layers[i]);
     net_drop_dead(n);
 }

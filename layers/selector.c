@@ -24,8 +24,6 @@
 #include "layers/init.h"
 #include "src/winners.h"
 
-enum { WEIGHT, BIAS, SCORE, SKETCH_IN, SKETCH_OUT };
-
 static const struct field fields[] = {
     {"out", FIELD_INT, offsetof(struct selector, out), 0, 1, 1 << 20, NULL,
      "outputs per sample; must be given"},
@@ -70,20 +68,21 @@ static int selector_build(struct layer *l, struct params *ps, struct err *e) {
         return err_set(e, "%s.density: %g of %d blocks round to none", l->path, config->density,
                        config->units);
     l->out = shape_1(out);
-    l->param[WEIGHT] =
+    l->param[SELECTOR_WEIGHT] =
         layer_add_param(l, ps, "weight", shape_2(out, in), init_bound(config->init, in, out), 0);
-    params_add_units(ps, l->param[WEIGHT], (size_t)block * (size_t)in);
-    l->param[BIAS] = config->bias ? layer_add_param(l, ps, "bias", shape_1(out), 0, 0) : -1;
+    params_add_units(ps, l->param[SELECTOR_WEIGHT], (size_t)block * (size_t)in);
+    l->param[SELECTOR_BIAS] = config->bias ? layer_add_param(l, ps, "bias", shape_1(out), 0, 0) : -1;
     if (config->choose == RANDOM) {
-        l->param[SCORE] = fixed_add(l, ps, "score", shape_1(config->units), 1);
+        l->param[SELECTOR_SCORE] = fixed_add(l, ps, "score", shape_1(config->units), 1);
         return 0;
     }
     if (config->per == BATCH)
-        l->param[SCORE] = layer_add_buffer(l, ps, "score", shape_1(config->units), 0,
-                                           (struct average){.period = (double)config->period});
+        l->param[SELECTOR_SCORE] = layer_add_buffer(l, ps, "score", shape_1(config->units), 0,
+                                                    (struct average){.period = (double)config->period});
     int rank = (int)config->rank;
-    l->param[SKETCH_IN] = fixed_add(l, ps, "sketch_in", shape_2(in, rank), sqrt(3.0 / in));
-    l->param[SKETCH_OUT] = fixed_add(l, ps, "sketch_out", shape_2(rank, config->units), sqrt(3.0 / rank));
+    l->param[SELECTOR_SKETCH_IN] = fixed_add(l, ps, "sketch_in", shape_2(in, rank), sqrt(3.0 / in));
+    l->param[SELECTOR_SKETCH_OUT] =
+        fixed_add(l, ps, "sketch_out", shape_2(rank, config->units), sqrt(3.0 / rank));
     return 0;
 }
 
@@ -91,7 +90,8 @@ static int selector_build(struct layer *l, struct params *ps, struct err *e) {
 static const real *batch_score(struct tape *t, const struct layer *l, const real *score, size_t batch) {
     const struct selector *config = l->config;
     size_t units = (size_t)config->units;
-    real *sum = arena_alloc(t->arena, units, sizeof *sum), *mean = tape_param(t, l->param[SCORE])->grad;
+    real *sum = arena_alloc(t->arena, units, sizeof *sum),
+         *mean = tape_param(t, l->param[SELECTOR_SCORE])->grad;
     for (size_t u = 0; u < units; u++) sum[u] = 0;
     for (size_t i = 0; i < batch; i++)
         for (size_t u = 0; u < units; u++) sum[u] += score[i * units + u] > 0 ? score[i * units + u] : 0;
@@ -110,13 +110,14 @@ static const struct choice *selector_choose(const struct layer *l, struct tape *
     int units = config->units, k = config->k, block = (int)config->block, batch = x->shape.dim[0];
     if (k == units) return choose_all(t, units, block);
     if (!t->training && selector_shared(l))
-        return choose_one(t, list[l->param[SCORE]].value, units, k, block);
+        return choose_one(t, list[l->param[SELECTOR_SCORE]].value, units, k, block);
     bool each = config->per == SAMPLE;
     if (config->choose == RANDOM) {
         const real *score = choose_random(t, (size_t)(each ? batch : 1) * (size_t)units);
         return each ? choose_each(t, score, batch, units, k, block) : choose_one(t, score, units, k, block);
     }
-    const real *score = choose_sketch(t, x, &list[l->param[SKETCH_IN]], &list[l->param[SKETCH_OUT]]);
+    const real *score =
+        choose_sketch(t, x, &list[l->param[SELECTOR_SKETCH_IN]], &list[l->param[SELECTOR_SKETCH_OUT]]);
     if (each) return choose_each(t, score, batch, units, k, block);
     return choose_one(t, batch_score(t, l, score, (size_t)batch), units, k, block);
 }
@@ -126,7 +127,7 @@ void selector_rows(uint8_t *chosen, const struct layer *l, const struct params *
     size_t units = (size_t)config->units, out = (size_t)config->out, block = (size_t)config->block;
     memset(chosen, config->k == config->units, out);
     if (config->k == config->units) return;
-    const real *score = ps->list[l->param[SCORE]].value;
+    const real *score = ps->list[l->param[SELECTOR_SCORE]].value;
     uint64_t *key = mem_new(2 * units, sizeof *key);
     uint32_t *winner = mem_new((size_t)config->k, sizeof *winner);
     for (size_t u = 0; u < units; u++) key[u] = winners_key((double)score[u]);
@@ -140,9 +141,9 @@ void selector_rows(uint8_t *chosen, const struct layer *l, const struct params *
 static struct tensor *selector_forward(const struct layer *l, struct tape *t, struct tensor *x) {
     const struct choice *choice = selector_choose(l, t, x);
     for (int i = 0; t->recording && i < choice->count; i++)
-        params_touch(t->params, t->shard, l->param[WEIGHT], choice->unit[i]);
-    struct tensor *bias = l->param[BIAS] >= 0 ? tape_param(t, l->param[BIAS]) : NULL;
-    return op_linear_rows(t, x, tape_param(t, l->param[WEIGHT]), bias, choice);
+        params_touch(t->params, t->shard, l->param[SELECTOR_WEIGHT], choice->unit[i]);
+    struct tensor *bias = l->param[SELECTOR_BIAS] >= 0 ? tape_param(t, l->param[SELECTOR_BIAS]) : NULL;
+    return op_linear_rows(t, x, tape_param(t, l->param[SELECTOR_WEIGHT]), bias, choice);
 }
 
 const struct layer_type selector_layer = {

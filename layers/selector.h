@@ -7,6 +7,9 @@
 enum selector_choosing { SKETCH, RANDOM };
 enum selector_sharing { SAMPLE, BATCH };
 
+// Its parameters; BIAS is -1 where it has none, sketches are there where it is not shared.
+enum { SELECTOR_WEIGHT, SELECTOR_BIAS, SELECTOR_SCORE, SELECTOR_SKETCH_IN, SELECTOR_SKETCH_OUT };
+
 struct selector {
     int64_t out, block, rank, period;
     double density;

@@ -43,6 +43,17 @@ static const char *const layer_nets[] = {
     "{\"linear\": "
     "{\"out\": 4}}]",
     "[{\"residual\": {\"layers\": [\"relu\"]}}, {\"residual\": {\"layers\": [{\"dropout\": {\"p\": 0.2}}]}}]",
+    "[\"flatten\", {\"selector\": {\"out\": 42, \"density\": 0.3, \"block\": 4, \"rank\": 5}}, \"relu\", "
+    "{\"selector\": "
+    "{\"out\": 9, \"density\": 0.5, \"block\": 2, \"bias\": false}}, {\"linear\": {\"out\": 4}}]",
+    "[\"flatten\", {\"experts\": {\"experts\": 5, \"k\": 2, \"layers\": [{\"linear\": {\"out\": 6}}, "
+    "\"relu\", "
+    "{\"residual\": {\"layers\": [{\"linear\": {\"out\": 6}}, \"tanh\"]}}, \"layer_norm\"]}}, {\"linear\": "
+    "{\"out\": 8}}, "
+    "\"relu\", {\"experts\": {\"experts\": 3, \"layers\": [{\"dropout\": {\"p\": 0.5}}]}}, {\"residual\": "
+    "{\"layers\": "
+    "[{\"experts\": {\"experts\": 2, \"k\": 2, \"layers\": [{\"linear\": {\"out\": 8, \"bias\": "
+    "false}}]}}]}}]",
 };
 
 enum { LAYER_NETS = sizeof layer_nets / sizeof *layer_nets };
