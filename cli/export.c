@@ -83,17 +83,23 @@ static void totals_make(struct exported *x) {
 
 static void table_print(const struct exported *x) {
     char count[3][32], counters[64];
-    printf("  %-18s %10s %9s %8s %9s  %s\n", "layer", "weights", "non-zero", "density", "bytes", "counters");
+    int width = 18;
+    for (int i = 0; i < x->net->count; i++) {
+        int length = (int)strlen(x->net->layers[i].name);
+        if (x->net->layers[i].weight.shape.rank && length > width) width = length;
+    }
+    printf("  %-*s %10s %9s %8s %9s  %s\n", width, "layer", "weights", "non-zero", "density", "bytes",
+           "counters");
     for (int i = 0; i < x->net->count; i++) {
         const struct net_layer *l = &x->net->layers[i];
         if (!l->weight.shape.rank) continue;
         size_t nonzero = net_nonzero(&l->weight);
         counters_text(counters, &l->weight);
-        printf("  %-18s %10s %9s %8.4f %9s  %s\n", l->name, log_count(count[0], (double)l->weight.size),
+        printf("  %-*s %10s %9s %8.4f %9s  %s\n", width, l->name, log_count(count[0], (double)l->weight.size),
                log_count(count[1], (double)nonzero), (double)nonzero / (double)l->weight.size,
                log_count(count[2], (double)x->sizes->layer[i]), counters);
     }
-    printf("  %-18s %10s %9s %8.4f %9s  ", "all", log_count(count[0], (double)x->weights),
+    printf("  %-*s %10s %9s %8.4f %9s  ", width, "all", log_count(count[0], (double)x->weights),
            log_count(count[1], (double)x->nonzero), (double)x->nonzero / (double)x->weights,
            log_count(count[2], (double)x->sizes->total));
     printf("%.3g times smaller than dense float32 (%s bytes)\n",

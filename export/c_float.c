@@ -5,7 +5,7 @@
 
 #include "export/c_source.h"
 
-// What the four kinds of layers with weights share.
+// What the kinds of layers with weights share.
 struct weights {
     struct c_rows *rows; // NULL: dense
     size_t entries;
@@ -113,6 +113,60 @@ static void positional_print(struct c_source *s, const struct c_stage *stage) {
     c_rows_free(w.rows);
 }
 
+// Rows in the blocks with the k largest scores; of the others only the entries are counted.
+static void select_print(struct c_source *s, const struct c_stage *stage) {
+    struct bytes *b = &s->functions;
+    const struct net_layer *l = &s->net->layers[stage->first];
+    int rows = net_rows(&l->weight), blocks = (rows + l->block - 1) / l->block;
+    char bias[C_EXPRESSION];
+    struct weights w;
+    c_winners_print(s);
+    c_vector(bias, s, stage->first, "bias", &l->bias, "row");
+    weights_begin(&w, s, stage->first);
+    bytes_print(b,
+                "static void %s_%s(const float *x, const float *score, float *y)\n{\n"
+                "    uint32_t row, left = 0, equals%s;\n"
+                "    const uint32_t last = %s_last(score, 0, %d, 1, 1, %d, &equals);\n"
+                "    int wins = 0;\n",
+                s->prefix, l->name, w.entries ? ", k = 0" : "", s->prefix, blocks, l->k);
+    if (!w.entries) bytes_print(b, "    (void)x;\n");
+    bytes_print(b,
+                "    for (row = 0; row < %d; row++, left--) {\n"
+                "        float sum = 0.0f;\n"
+                "        if (left == 0) {\n"
+                "            left = %d;\n"
+                "            wins = %s_wins(%s_order(*score++, 0), last, &equals);\n"
+                "        }\n"
+                "        y[row] = sum;\n",
+                rows, l->block, s->prefix, s->prefix);
+    if (!w.entries)
+        bytes_print(b, "        if (!wins) continue;\n");
+    else if (w.rows)
+        bytes_print(b,
+                    "        if (!wins) {\n"
+                    "            k += (uint32_t)%s_%s_count[row];\n"
+                    "            continue;\n"
+                    "        }\n",
+                    s->prefix, l->name);
+    else
+        bytes_print(b,
+                    "        if (!wins) {\n"
+                    "            k += %d;\n"
+                    "            continue;\n"
+                    "        }\n",
+                    net_columns(&l->weight));
+    bytes_print(b, "        sum = %s;\n", bias);
+    if (w.entries) {
+        c_entries_begin(s, stage->first, !w.rows);
+        bytes_print(b,
+                    "            const float v = x[column];\n"
+                    "%s            const float product = w * v;\n            sum += product;\n        }\n",
+                    w.lines);
+    }
+    bytes_print(b, "        y[row] = sum;\n    }\n}\n\n");
+    c_rows_free(w.rows);
+}
+
 void c_float_stages(struct c_source *s) {
     for (int i = 0; i < s->count; i++) {
         const struct c_stage *stage = &s->stages[i];
@@ -123,6 +177,8 @@ void c_float_stages(struct c_source *s) {
             embedding_print(s, stage);
         else if (kind == NET_POSITIONAL_EMBEDDING)
             positional_print(s, stage);
+        else if (kind == NET_SELECT)
+            select_print(s, stage);
         else if (c_is_pool(kind))
             pool_print(s, stage->first, stage->end);
         else

@@ -137,7 +137,7 @@ static void norm_print(struct c_source *s, const struct c_stage *stage) {
 // --- k_winners ---------------------------------------------------------------------------------------------------------
 
 // The k-th largest number bit by bit: no memory, and 33 walks through the numbers.
-static void winners_print(struct c_source *s) {
+void c_winners_print(struct c_source *s) {
     if (s->winners) return;
     s->winners = true;
     bytes_print(&s->functions,
@@ -154,13 +154,12 @@ static void winners_print(struct c_source *s) {
                 s->prefix);
     bytes_print(
         &s->functions,
-        "/* Of the `count` numbers x[0], x[stride] .. those that are not among the k largest become 0. "
-        "Every `each`\n"
-        " * numbers share a factor, if there are any. */\n"
-        "static void %s_winners(const float *x, float *y, const float *factor, uint32_t count, uint32_t "
-        "stride,\n"
-        "                       uint32_t each, uint32_t k)\n{\n"
-        "    uint32_t last = 0, bit, i, equals = k;\n"
+        "/* The k-th largest order of the `count` numbers x[0], x[stride] .., of which every `each` share a "
+        "factor, if\n"
+        " * there are any; *equals: how many of that order are among the k. */\n"
+        "static uint32_t %s_last(const float *x, const float *factor, uint32_t count, uint32_t stride,\n"
+        "                        uint32_t each, uint32_t k, uint32_t *equals)\n{\n"
+        "    uint32_t last = 0, bit, i;\n"
         "    for (bit = 0x80000000u; bit; bit >>= 1) {\n"
         "        uint32_t above = 0;\n"
         "        for (i = 0; i < count; i++)\n",
@@ -170,15 +169,33 @@ static void winners_print(struct c_source *s) {
         "            above += %s_order(x[i * stride], factor ? factor + i / each : 0) >= (last | bit);\n"
         "        if (above >= k) last |= bit;\n"
         "    }\n"
+        "    *equals = k;\n"
         "    for (i = 0; i < count; i++)\n"
-        "        equals -= %s_order(x[i * stride], factor ? factor + i / each : 0) > last;\n"
-        "    for (i = 0; i < count; i++) {\n"
-        "        const uint32_t order = %s_order(x[i * stride], factor ? factor + i / each : 0);\n",
+        "        *equals -= %s_order(x[i * stride], factor ? factor + i / each : 0) > last;\n"
+        "    return last;\n}\n\n"
+        "/* Whether the next number of this order is among them. */\n"
+        "static int %s_wins(uint32_t order, uint32_t last, uint32_t *equals)\n{\n"
+        "    if (order != last) return order > last;\n"
+        "    return *equals > 0 ? (*equals)--, 1 : 0;\n}\n\n",
         s->prefix, s->prefix, s->prefix);
-    bytes_print(&s->functions, "        const int wins = order > last || (order == last && equals > 0);\n"
-                               "        if (order == last && equals > 0) equals--;\n"
-                               "        y[i * stride] = wins ? x[i * stride] : 0.0f;\n"
-                               "    }\n}\n\n");
+}
+
+// Those that don't win become 0.
+static void group_print(struct c_source *s) {
+    bytes_print(
+        &s->functions,
+        "static void %s_winners(const float *x, float *y, const float *factor, uint32_t count, uint32_t "
+        "stride,\n"
+        "                       uint32_t each, uint32_t k)\n{\n"
+        "    uint32_t i, equals;\n"
+        "    const uint32_t last = %s_last(x, factor, count, stride, each, k, &equals);\n"
+        "    for (i = 0; i < count; i++) {\n",
+        s->prefix, s->prefix);
+    bytes_print(&s->functions,
+                "        const uint32_t order = %s_order(x[i * stride], factor ? factor + i / each : 0);\n"
+                "        y[i * stride] = %s_wins(order, last, &equals) ? x[i * stride] : 0.0f;\n"
+                "    }\n}\n\n",
+                s->prefix, s->prefix);
 }
 
 static void k_winners_print(struct c_source *s, const struct c_stage *stage) {
@@ -186,7 +203,9 @@ static void k_winners_print(struct c_source *s, const struct c_stage *stage) {
     const struct net_layer *l = &s->net->layers[stage->first];
     const struct net_tensor *t = &l->factor;
     char factor[C_EXPRESSION] = "0";
-    winners_print(s);
+    c_winners_print(s);
+    if (!s->groups) group_print(s);
+    s->groups = true;
     if (t->shape.rank) {
         c_table_floats(s, stage->first, "factor", t->value, t->size);
         snprintf(factor, sizeof factor, "%s_%s_factor", s->prefix, l->name);
@@ -201,6 +220,26 @@ static void k_winners_print(struct c_source *s, const struct c_stage *stage) {
         bytes_print(b, "    %s_winners(x, y, %s, %zu, 1, %zu, %d);\n", s->prefix, factor, shape_size(l->in),
                     plane_of(l), l->k);
     bytes_print(b, "}\n\n");
+}
+
+// --- mix ---------------------------------------------------------------------------------------------------------------
+
+static void mix_print(struct c_source *s, const struct c_stage *stage) {
+    const struct net_layer *l = &s->net->layers[stage->first];
+    bool two = net_inputs(l) == 2;
+    bytes_print(&s->functions,
+                "static void %s_%s(const float *x, %sfloat gate, float *y)\n{\n"
+                "    uint32_t i;\n"
+                "    for (i = 0; i < %zu; i++) {\n"
+                "        float sum = %s;\n"
+                "        if (gate != 0.0f) {\n"
+                "            const float product = gate * x[i];\n"
+                "            sum += product;\n"
+                "        }\n",
+                s->prefix, l->name, two ? "const float *before, " : "", shape_size(l->out),
+                two ? "before[i]" : "0.0f");
+    c_maps_print(s, stage->first + 1, stage->end, "        ");
+    bytes_print(&s->functions, "        y[i] = sum;\n    }\n}\n\n");
 }
 
 void c_layer_print(struct c_source *s, const struct c_stage *stage) {
@@ -220,6 +259,9 @@ void c_layer_print(struct c_source *s, const struct c_stage *stage) {
         break;
     case NET_CONCAT:
         concat_print(s, stage);
+        break;
+    case NET_MIX:
+        mix_print(s, stage);
         break;
     case NET_ADD:
         elements_print(s, stage, "const float *a, const float *b", "a[i] + b[i]");

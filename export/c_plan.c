@@ -22,17 +22,18 @@ static bool is_map(enum net_kind kind) {
 static bool works_in_place(enum net_kind kind) {
     return is_map(kind) || kind == NET_SOFTMAX || kind == NET_BATCH_NORM || kind == NET_LAYER_NORM ||
            kind == NET_RMS_NORM || kind == NET_ADD || kind == NET_K_WINNERS ||
-           kind == NET_POSITIONAL_EMBEDDING;
+           kind == NET_POSITIONAL_EMBEDDING || kind == NET_MIX;
 }
 
 // The last layer that reads the result of each, through those that are only another shape; n->count for the net's result.
 static int *last_readers_new(const struct net *n) {
     int *last = mem_new((size_t)n->count, sizeof *last);
     last[n->count - 1] = n->count;
+    const int *from;
     for (int k = n->count - 1; k >= 0; k--)
-        for (int i = 0; i < net_inputs(&n->layers[k]); i++) {
-            int from = n->layers[k].input[i], reader = n->layers[k].kind == NET_FLATTEN ? last[k] : k;
-            if (from != NET_SAMPLE && reader > last[from]) last[from] = reader;
+        for (int i = 0; (from = net_read(&n->layers[k], i)); i++) {
+            int reader = n->layers[k].kind == NET_FLATTEN ? last[k] : k;
+            if (*from != NET_SAMPLE && reader > last[*from]) last[*from] = reader;
         }
     return last;
 }
@@ -42,9 +43,10 @@ static bool continues(const struct net *n, const struct c_stage *stage, int i) {
     enum net_kind first = n->layers[stage->first].kind, next;
     int reader;
     if (first == NET_SOFTMAX || first == NET_K_WINNERS || first == NET_EMBEDDING ||
-        first == NET_POSITIONAL_EMBEDDING)
+        first == NET_POSITIONAL_EMBEDDING || first == NET_SELECT)
         return false;
     if (net_readers(n, i, &reader) != 1 || reader != i + 1) return false;
+    if (n->layers[reader].gated != (n->layers[i].gated && n->layers[i].kind != NET_MIX)) return false;
     next = n->layers[reader].kind;
     return is_map(next) || (first == NET_CONV2D && stage->pool == C_NONE && c_is_pool(next));
 }
@@ -92,9 +94,12 @@ void c_stages_plan(struct c_source *s) {
     s->values = mem_new(2 * (size_t)n->count, sizeof *s->values);
     for (int i = 0; i < n->count;) {
         struct c_stage stage = stage_make(n, i);
-        for (int k = 0; k < NET_INPUTS; k++) {
-            int input = n->layers[i].input[k];
-            stage.from[k] = input == NET_NONE ? C_NONE : input == NET_SAMPLE ? C_SAMPLE : value[input];
+        for (int k = 0; k <= NET_INPUTS; k++) {
+            const struct net_layer *l = &n->layers[i];
+            int input = k < NET_INPUTS ? l->input[k] : l->gated ? l->gate : NET_NONE;
+            *(k < NET_INPUTS ? &stage.from[k] : &stage.gate) = input == NET_NONE     ? C_NONE
+                                                               : input == NET_SAMPLE ? C_SAMPLE
+                                                                                     : value[input];
         }
         if (is_alias(s, i, stage.from[0], last[i])) {
             value[i++] = stage.from[0];

@@ -31,16 +31,36 @@ static int repeats_of(const struct net_layer *l) {
     }
 }
 
+// The number of the gate.
+static void gate_text(char text[PLACE], const struct c_source *s, const struct c_stage *stage) {
+    const struct net_layer *l = &s->net->layers[stage->first];
+    const struct c_value *v = stage->gate == C_SAMPLE ? NULL : &s->values[stage->gate];
+    bool result = v && v->last == s->net->count;
+    snprintf(text, PLACE, "%s[%zu]",
+             !v       ? "x"
+             : result ? "y"
+                      : "scratch",
+             (v && !result ? v->at : 0) + (size_t)l->unit);
+}
+
 static void call_print(struct c_source *s, const struct c_stage *stage) {
     struct bytes *b = &s->functions;
     const struct net_layer *l = &s->net->layers[stage->first];
     size_t times = (size_t)repeats_of(l);
     char place[PLACE];
     bytes_print(b, "    ");
+    if (stage->gate != C_NONE && l->kind != NET_MIX) {
+        gate_text(place, s, stage);
+        bytes_print(b, "if (%s != 0.0f) ", place);
+    }
     if (times > 1) bytes_print(b, "for (i = 0; i < %zu; i++) ", times);
     bytes_print(b, "%s_%s(", s->prefix, l->name);
     for (int k = 0; k < net_inputs(l); k++) {
         place_print(place, s, stage->from[k], shape_size(l->in) / times, times > 1);
+        bytes_print(b, "%s, ", place);
+    }
+    if (l->kind == NET_MIX) {
+        gate_text(place, s, stage);
         bytes_print(b, "%s, ", place);
     }
     size_t out = shape_size(s->net->layers[stage->end - 1].out);

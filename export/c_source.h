@@ -20,6 +20,7 @@ struct c_stage {
     int first, end;
     int pool;             // the pooling layer, or C_NONE
     int from[NET_INPUTS]; // values, C_NONE behind the last
+    int gate;             // likewise
     int to;               // value; that of from[0] where it works in place
     int spare;            // with a pooling: the value that has one plane before it; else C_NONE
 };
@@ -47,9 +48,9 @@ struct c_source {
     struct bytes notes;             // a line about each layer with weights, for the head comment
     uint32_t crc;                   // of the tables' numbers, little-endian
     size_t table_bytes;
-    size_t *layer_bytes; // [net->count]
-    bool math, limits;   // functions need <math.h>, <float.h>
-    bool winners;        // the function that k_winners layers share is there
+    size_t *layer_bytes;  // [net->count]
+    bool math, limits;    // functions need <math.h>, <float.h>
+    bool winners, groups; // the functions that find winners, and that k_winners layers share, are there
 };
 
 // --- c_units.c ---------------------------------------------------------------------------------------------------
@@ -154,6 +155,9 @@ enum c_coding c_weights(struct c_source *s, int layer, const struct c_rows *rows
 // The table of a layer's numbers per output (bias, factor), and the C of number `row`; "0.0f" where there are none.
 void c_vector(char text[C_EXPRESSION], struct c_source *s, int layer, const char *what,
               const struct net_tensor *t, const char *row);
+
+// The functions that find k winners, before the first that calls them.
+void c_winners_print(struct c_source *s);
 
 // What layers first .. end-1 do to `sum`, each line behind `indent`.
 void c_maps_print(struct c_source *s, int first, int end, const char *indent);

@@ -22,6 +22,8 @@
 //   k_winners     TopK, GatherElements and ScatterElements into zeros; among equals the lower index wins, as here
 //   silu          Mul by Sigmoid  gelu                     by Erf                   embedding           Clip, Cast, Gather
 //   residual      Add             concat                   Concat
+//   selector      linear, by zeros and ones of TopK of the blocks' scores, one for each row: all rows are computed
+//   experts       all of them, each by its number of the router's k_winners, and Add
 //
 // ONNX Runtime 1.30 (node) runs sparse initialisers of int8, int16 and float, without entries too. It expands them while
 // loading: the file is smaller, the speed is that of dense weights. onnx.checker 1.12 passes them, but not its optional
@@ -54,7 +56,8 @@ static void layers_add(struct graph *g, const struct net *n, bool dense, struct 
         const char *in[NET_INPUTS] = {NULL};
         size_t before = graph_size(g);
         for (int k = 0; k < net_inputs(l); k++) in[k] = result_name(n, l->input[k], end);
-        onnx_layer(g, l, in, result_name(n, i, end), dense);
+        const char *gate = l->gated ? result_name(n, l->gate, end) : NULL;
+        onnx_layer(g, l, in, gate, result_name(n, i, end), dense);
         sizes->layer[i] = graph_size(g) - before;
     }
     graph_add_value(g, GRAPH_OUTPUT, end, last->out);

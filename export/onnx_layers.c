@@ -229,10 +229,61 @@ static void k_winners_add(struct graph *g, const struct net_layer *l, const char
     node(g, "Reshape", out, placed, back);
 }
 
+// --- choices -----------------------------------------------------------------------------------------------------------
+
+// All rows, times 1 for those in the blocks with the k largest scores and 0 for the others.
+static void select_add(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS],
+                       const char *out, bool dense) {
+    char all[ONNX_NAME], k[ONNX_NAME], most[ONNX_NAME], index[ONNX_NAME], shape[ONNX_NAME], zeros[ONNX_NAME],
+        chosen[ONNX_NAME], ones[ONNX_NAME], rows[ONNX_NAME], mask[ONNX_NAME];
+    int64_t count = l->k;
+    linear_add(g, l, in[0], onnx_part(all, l->name, "all"), dense);
+    graph_add_dense(g, onnx_part(k, l->name, "k"), GRAPH_INT64, shape_1(1), &count, sizeof count);
+    graph_add_node(g, (struct graph_node){.type = "TopK",
+                                          .out = onnx_part(most, l->name, "most"),
+                                          .second = onnx_part(index, l->name, "index"),
+                                          .in = {in[1], k},
+                                          .attribute = {GRAPH_INT_IS("axis", 1)}});
+    node(g, "Shape", onnx_part(shape, l->name, "shape"), in[1], NULL);
+    node(g, "ConstantOfShape", onnx_part(zeros, l->name, "zeros"), shape, NULL);
+    onnx_step(g, l->name, "Shape", "places", "index", NULL);
+    onnx_step(g, l->name, "ConstantOfShape", "nothing", "places", NULL);
+    onnx_step(g, l->name, "Exp", "ones", "nothing", NULL);
+    graph_add_node(g, (struct graph_node){.type = "ScatterElements",
+                                          .out = onnx_part(chosen, l->name, "chosen"),
+                                          .in = {zeros, index, onnx_part(ones, l->name, "ones")},
+                                          .attribute = {GRAPH_INT_IS("axis", 1)}});
+    int64_t *block = mem_new((size_t)net_rows(&l->weight), sizeof *block);
+    for (int i = 0; i < net_rows(&l->weight); i++) block[i] = i / l->block;
+    graph_add_dense(g, onnx_part(rows, l->name, "blocks"), GRAPH_INT64, shape_1(net_rows(&l->weight)), block,
+                    (size_t)net_rows(&l->weight) * sizeof *block);
+    mem_free(block);
+    node_along(g, "Gather", onnx_part(mask, l->name, "mask"), chosen, rows, 1);
+    node(g, "Mul", out, all, mask);
+}
+
+// What the gate's number of each sample leaves of in[0], and in[1].
+static void mix_add(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS],
+                    const char *gate, const char *out) {
+    char unit[ONNX_NAME], factor[ONNX_NAME], scaled[ONNX_NAME], sides[ONNX_NAME], shaped[ONNX_NAME];
+    int64_t index = l->unit, shape[SHAPE_RANK_MAX + 1] = {-1, 1, 1, 1, 1};
+    graph_add_dense(g, onnx_part(unit, l->name, "unit"), GRAPH_INT64, shape_1(1), &index, sizeof index);
+    node_along(g, "Gather", onnx_part(factor, l->name, "factor"), gate, unit, 1);
+    if (l->out.rank > 1) {
+        size_t rank = (size_t)l->out.rank + 1;
+        graph_add_dense(g, onnx_part(sides, l->name, "sides"), GRAPH_INT64, shape_1((int)rank), shape,
+                        rank * sizeof *shape);
+        node(g, "Reshape", onnx_part(shaped, l->name, "shaped"), factor, sides);
+    }
+    node(g, "Mul", in[1] ? onnx_part(scaled, l->name, "scaled") : out, in[0],
+         l->out.rank > 1 ? shaped : factor);
+    if (in[1]) node(g, "Add", out, in[1], scaled);
+}
+
 // --- all ---------------------------------------------------------------------------------------------------------------
 
-void onnx_layer(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS], const char *out,
-                bool dense) {
+void onnx_layer(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS],
+                const char *gate, const char *out, bool dense) {
     static void (*const plain[NET_KINDS])(struct graph *, const struct net_layer *, const char *,
                                           const char *) = {
         [NET_AFFINE] = affine_add,
@@ -258,7 +309,11 @@ void onnx_layer(struct graph *g, const struct net_layer *l, const char *const in
         [NET_FLATTEN] = "Flatten", [NET_RELU] = "Relu", [NET_TANH] = "Tanh",     [NET_SIGMOID] = "Sigmoid",
         [NET_SOFTMAX] = "Softmax", [NET_ADD] = "Add",   [NET_CONCAT] = "Concat",
     };
-    if (weighted[l->kind])
+    if (l->kind == NET_SELECT)
+        select_add(g, l, in, out, dense);
+    else if (l->kind == NET_MIX)
+        mix_add(g, l, in, gate, out);
+    else if (weighted[l->kind])
         weighted[l->kind](g, l, in[0], out, dense);
     else if (plain[l->kind])
         plain[l->kind](g, l, in[0], out);

@@ -21,8 +21,8 @@ void onnx_constant(struct graph *g, const char *owner, const char *part, double 
 void onnx_tensor(struct graph *g, const char *name, const struct net_tensor *t,
                  const struct net_tensor *factor, bool dense);
 
-// The layer's nodes, from the results `in` to `out`.
-void onnx_layer(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS], const char *out,
-                bool dense);
+// The layer's nodes, from the results `in` and, where it has one, of its gate to `out`.
+void onnx_layer(struct graph *g, const struct net_layer *l, const char *const in[NET_INPUTS],
+                const char *gate, const char *out, bool dense);
 
 #endif

@@ -32,7 +32,7 @@ static struct shape images_of(const struct net *n, const struct net_layer *l) {
                                 n->layers[i].kind == NET_BATCH_NORM || n->layers[i].kind == NET_SOFTMAX ||
                                 n->layers[i].kind == NET_K_WINNERS || n->layers[i].kind == NET_ADD ||
                                 n->layers[i].kind == NET_LAYER_NORM || n->layers[i].kind == NET_RMS_NORM ||
-                                n->layers[i].kind == NET_CONCAT);
+                                n->layers[i].kind == NET_CONCAT || n->layers[i].kind == NET_MIX);
         if (!same) return none;
     }
 }

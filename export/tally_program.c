@@ -24,7 +24,9 @@ static const enum format_kind program_kind[NET_KINDS] = {[NET_FLATTEN] = FORMAT_
                                                          [NET_CONCAT] = FORMAT_CONCAT,
                                                          [NET_EMBEDDING] = FORMAT_EMBEDDING,
                                                          [NET_POSITIONAL_EMBEDDING] =
-                                                             FORMAT_POSITIONAL_EMBEDDING};
+                                                             FORMAT_POSITIONAL_EMBEDDING,
+                                                         [NET_SELECT] = FORMAT_SELECT,
+                                                         [NET_MIX] = FORMAT_MIX};
 
 bool tally_has_bias(const struct net_layer *l) {
     if (!l->bias.shape.rank) return false;
@@ -120,19 +122,22 @@ static void options_add(struct bytes *b, const struct net_layer *l) {
     case NET_MAX_POOL2D:
     case NET_AVG_POOL2D:
     case NET_K_WINNERS:
+    case NET_SELECT:
         byte_add(b, form_of(l));
         break;
     default:
         break;
     }
-    if (l->kind == NET_LINEAR || l->kind == NET_CONV2D) tally_add_number(b, (size_t)net_rows(&l->weight));
+    if (l->kind == NET_LINEAR || l->kind == NET_CONV2D || l->kind == NET_SELECT)
+        tally_add_number(b, (size_t)net_rows(&l->weight));
     if (l->kind == NET_CONV2D || l->kind == NET_MAX_POOL2D || l->kind == NET_AVG_POOL2D)
         window_add(b, &l->window);
     if (l->kind == NET_CONV2D && l->groups > 1) tally_add_number(b, (size_t)l->groups);
     if (l->kind == NET_AFFINE) float_add(b, l->scale), float_add(b, l->shift);
     if (l->kind == NET_LEAKY_RELU) float_add(b, l->slope);
     if (l->kind == NET_LAYER_NORM || l->kind == NET_RMS_NORM) float_add(b, l->eps);
-    if (l->kind == NET_K_WINNERS) tally_add_number(b, (size_t)l->k);
+    if (l->kind == NET_K_WINNERS || l->kind == NET_SELECT) tally_add_number(b, (size_t)l->k);
+    if (l->kind == NET_SELECT) tally_add_number(b, (size_t)l->block);
     if (l->kind == NET_EMBEDDING) {
         tally_add_number(b, (size_t)net_rows(&l->weight));
         tally_add_number(b, (size_t)net_columns(&l->weight));
@@ -145,9 +150,15 @@ static void program_add_2(struct bytes *b, const struct net *n) {
     tally_add_number(b, (size_t)n->count);
     for (int i = 0; i < n->count; i++) {
         const struct net_layer *l = &n->layers[i];
-        bool given = net_inputs(l) > 1 || l->input[0] != i - 1;
-        byte_add(b, (unsigned)program_kind[l->kind] + (given ? FORMAT_INPUTS : 0u));
+        bool mix = l->kind == NET_MIX, given = mix || net_inputs(l) > 1 || l->input[0] != i - 1;
+        byte_add(b, (unsigned)program_kind[l->kind] + (given ? FORMAT_INPUTS : 0u) +
+                        (l->gated ? FORMAT_GATED : 0u));
         for (int k = 0; k < net_inputs(l) && given; k++) tally_add_number(b, (size_t)(i - l->input[k]));
+        if (mix && net_inputs(l) == 1) tally_add_number(b, 0);
+        if (l->gated) {
+            tally_add_number(b, (size_t)(i - l->gate));
+            tally_add_number(b, (size_t)l->unit);
+        }
         options_add(b, l);
     }
 }

@@ -12,15 +12,22 @@
  *
  *               version 2: numbers without a type are of 7 bits a byte, low ones first, the top bit where more follow (LEB128).
  *               u8 rank, dim [rank], layers, then per layer u8 kind, with FORMAT_INPUTS added where inputs are given: a distance
- *               for each, 1 the result of the layer before, i + 1 in layer i the sample. Not given, it is 1; add and concat
- *               give both. Then u8 form, the FORMAT_HAS_ bits (in layers that may have any of them), and
+ *               for each, 1 the result of the layer before, i + 1 in layer i the sample. Not given, it is 1; add, concat,
+ *               select and mix give both, a mix 0 where it has no second. With FORMAT_GATED: the distance of the gate, and a unit of its
+ *               result. Then u8 form, the FORMAT_HAS_ bits (in layers that may have any of them), and
  *                 linear: out   conv2d: out, window, groups if HAS_GROUPS   max_pool2d, avg_pool2d: window
  *                 affine: f32 scale, f32 shift   leaky_relu: f32 slope   layer_norm, rms_norm: f32 eps   k_winners: k
- *                 embedding: count, dimension
+ *                 embedding: count, dimension   select: out, k, block
  *               window: size down, across; then, if HAS_STRIDE, HAS_PADDING, HAS_DILATION, such a pair each, else 1, 0, 1
  *
- *   tensors     of a layer, in this order: factor (HAS_FACTOR, and batch_norm), weight (linear, conv2d, embedding,
- *               positional_embedding), bias (HAS_BIAS, and batch_norm). Rows and columns of a weight: out and inputs; out and
+ *   gates       a layer with a gate computes nothing for a sample whose number at that unit of that result is 0. Its result
+ *               is read only behind the same gate and unit. A mix, which always has a gate, adds gate · input to its second
+ *               input (0 where it has none), and is there for every sample; so is a gate's own result
+ *   select      linear of the rows in the k blocks of `block` rows, the last may have fewer, with the largest numbers in the
+ *               second input, among equals the first ones; the other rows give 0
+ *
+ *   tensors     of a layer, in this order: factor (HAS_FACTOR, and batch_norm), weight (linear, conv2d, select,
+ *               embedding, positional_embedding), bias (HAS_BIAS, and batch_norm). Rows and columns of a weight: out and inputs; out and
  *               channels / groups · kernel; count and dimension; all dimensions of the sample but the last, and the last.
  *               Factor and bias are of each row of the weight, else of each channel (batch_norm, k_winners) or of each place in
  *               the last dimension (norms). Beside a weight, a factor is part of it: a number is scale · f(counter) · factor
@@ -64,8 +71,9 @@ enum {
     FORMAT_RANGED_MAX = 1 << 27,  /* weights of a RANGED layer */
     FORMAT_RANGED_FREE = 1 << 24, /* see above */
     FORMAT_RANGED_BYTE = 512,
-    FORMAT_INPUTS = 128, /* bit of a kind */
-    FORMAT_DOUBLES = 64  /* bit of a short header */
+    FORMAT_INPUTS = 128, /* bits of a kind */
+    FORMAT_GATED = 64,
+    FORMAT_DOUBLES = 64 /* bit of a short header */
 };
 
 /* What a layer of version 2 has, or is. */
@@ -106,6 +114,8 @@ enum format_kind {
     FORMAT_CONCAT = 20,
     FORMAT_EMBEDDING = 21,
     FORMAT_POSITIONAL_EMBEDDING = 22,
+    FORMAT_SELECT = 23,
+    FORMAT_MIX = 24,
     FORMAT_KIND_END
 };
 

@@ -12,7 +12,7 @@ enum { WHERE = 48 };
 
 /* Numbers of what is no weight: by output, channel, or place in the last dimension. */
 static size_t vector_size(const struct tally_step *s) {
-    if (s->kind == FORMAT_LINEAR || s->kind == FORMAT_CONV2D) return s->rows;
+    if (s->kind == FORMAT_LINEAR || s->kind == FORMAT_CONV2D || s->kind == FORMAT_SELECT) return s->rows;
     if (s->kind == FORMAT_BATCH_NORM || s->kind == FORMAT_K_WINNERS) return s->from.dim[0];
     return s->from.dim[s->from.rank - 1];
 }

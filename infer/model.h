@@ -76,23 +76,25 @@ struct tally_shape {
 
 struct tally_step {
     enum format_kind kind;
-    unsigned form;                  /* FORMAT_HAS_... */
-    uint32_t input[2];              /* results: 0 the sample, i + 1 that of step i */
+    unsigned form;             /* FORMAT_HAS_... */
+    uint32_t input[2], inputs; /* results: 0 the sample, i + 1 that of step i; how many it has */
+    int gated;                 /* it has a gate: a result, and a number of it */
+    uint32_t gate, unit;
     struct tally_shape from, shape; /* of input[0] and of the result */
     size_t in, out;                 /* numbers of these */
     float scale, shift;             /* affine; leaky_relu: its slope; norms: eps */
-    uint32_t size[2], stride[2], padding[2], dilation[2], groups, k;
+    uint32_t size[2], stride[2], padding[2], dilation[2], groups, k, block;
     size_t rows, columns; /* of the weight; 0 where there is none */
     size_t nonzero;
     size_t width, plane; /* of the images that a row of it is, or 0: for the range coder */
     struct tally_linear *linear;
     struct tally_conv *conv;
-    const struct tally_columns *lookup; /* embedding: by rows */
+    const struct tally_columns *lookup; /* embedding, select: by rows */
     const float *table;                 /* positional_embedding [in] */
     const float *bias, *factor;
     size_t at,
         work;     /* of its result, and of memory while it runs, in numbers from the begin of the scratch */
-    int in_place; /* its result lies where input[0]'s did */
+    int in_place; /* its result lies where input[0]'s did; a mix's of two inputs where input[1]'s did */
 };
 
 struct tally_kernels {
@@ -138,6 +140,7 @@ struct tally_model {
     size_t room, result;      /* numbers of scratch per sample, and where in it the outputs are */
     size_t step_count;
     struct tally_step *steps;
+    int chooses;               /* some steps have a gate or select rows, sample by sample */
     struct tally_error *error; /* while loading */
 };
 
@@ -167,6 +170,13 @@ void tally_rows_give_back(struct tally_model *m, const struct tally_rows *rows);
 
 /* The step without weights or sums: x and b its inputs, y its result, x itself where it works in place. */
 void tally_step_apply(const struct tally_step *s, float *y, const float *x, const float *b, size_t lanes);
+
+/* k_winners. */
+void tally_winners_apply(const struct tally_step *s, float *y, const float *x, size_t lanes);
+
+/* Steps that choose by sample, of which one runs at a time (choose.c). A mix of one input has no b. */
+void tally_select_apply(const struct tally_step *s, float *y, const float *x, const float *score);
+void tally_mix_apply(const struct tally_step *s, float *y, const float *x, const float *b, float gate);
 
 /* Makes the forms that the kernel wants: columns, panels; measures where the choice is open. */
 int tally_layer_build(struct tally_model *m, struct tally_linear *l);

@@ -65,6 +65,7 @@ static int keeps_places(enum format_kind kind) {
     case FORMAT_GLOBAL_AVG_POOL2D:
     case FORMAT_CONCAT:
     case FORMAT_EMBEDDING:
+    case FORMAT_SELECT:
         return 0;
     default:
         return 1;
@@ -83,12 +84,13 @@ static size_t work_size(const struct tally_step *s) {
 /* last[r]: the step that reads result r last. */
 static void step_plan(struct tally_model *m, struct plan *p, size_t i, const size_t *last) {
     struct tally_step *s = &m->steps[i];
-    struct block *from = &p->blocks[p->owner[s->input[0]]];
+    uint32_t input = s->input[s->kind == FORMAT_MIX && s->inputs == 2]; /* the sum so far is often long */
+    struct block *from = &p->blocks[p->owner[input]];
     size_t work = work_size(s), position;
     /* In place where this is the last reader; of an add, of both inputs or neither. */
     s->in_place = keeps_places(s->kind) && (from->last == i || s->kind == FORMAT_FLATTEN);
     if (s->in_place) {
-        p->owner[i + 1] = p->owner[s->input[0]];
+        p->owner[i + 1] = p->owner[input];
         if (last[i + 1] > from->last) from->last = last[i + 1];
         s->at = from->at;
     } else {
@@ -109,8 +111,10 @@ int tally_plan_make(struct tally_model *m) {
     if (!p.used) return TALLY_NO_MEMORY;
     /* A result that nothing reads is done with where it is made. */
     for (size_t i = 0; i < m->step_count; i++) {
+        const struct tally_step *s = &m->steps[i];
         last[i + 1] = i;
-        for (int k = 0; k < 2; k++) last[m->steps[i].input[k]] = i;
+        for (uint32_t k = 0; k < s->inputs; k++) last[s->input[k]] = i;
+        if (s->gated) last[s->gate] = i;
     }
     last[m->step_count] = m->step_count;
     block_open(&p, 0, m->inputs, last[0]);

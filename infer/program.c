@@ -52,6 +52,7 @@ static int forms_of(enum format_kind kind) {
     switch (kind) {
     case FORMAT_LINEAR:
     case FORMAT_LAYER_NORM:
+    case FORMAT_SELECT:
         return FORMAT_HAS_BIAS | FORMAT_HAS_FACTOR;
     case FORMAT_CONV2D:
         return FORMAT_HAS_BIAS | FORMAT_HAS_FACTOR | FORMAT_HAS_STRIDE | FORMAT_HAS_PADDING |
@@ -211,6 +212,28 @@ static int join_check(struct tally_model *m, struct tally_step *s, const struct 
     return TALLY_OK;
 }
 
+static int select_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c,
+                       const struct tally_shape *score, size_t number) {
+    if (outputs_read(m, &s->rows, c, number) != TALLY_OK) return TALLY_BAD_FILE;
+    s->k = tally_read_number(c);
+    s->block = tally_read_number(c);
+    if (c->failed) return TALLY_OK;
+    if (s->block < 1 || s->block > s->rows)
+        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu: blocks of %lu of %lu rows", ul(number),
+                          ul(s->block), ul(s->rows));
+    size_t blocks = (s->rows + s->block - 1) / s->block;
+    if (s->k < 1 || s->k > blocks || s->from.rank != 1 || score->rank != 1 || score->dim[0] != blocks)
+        return tally_fail(
+            m, TALLY_BAD_FILE,
+            "program: layer %lu: %lu of %lu blocks, by samples and scores that do not go with that",
+            ul(number), ul(s->k), ul(blocks));
+    s->columns = s->from.dim[0];
+    s->shape.dim[0] = s->rows;
+    s->shape.width = s->shape.plane = 0;
+    m->chooses = 1;
+    return TALLY_OK;
+}
+
 /* What the kind has behind its form, and its effect on the shape. */
 static int options_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c,
                         const struct tally_shape *other, size_t number) {
@@ -234,6 +257,10 @@ static int options_read(struct tally_model *m, struct tally_step *s, struct tall
     case FORMAT_ADD:
     case FORMAT_CONCAT:
         return join_check(m, s, other, number);
+    case FORMAT_SELECT:
+        return select_read(m, s, c, other, number);
+    case FORMAT_MIX:
+        return s->inputs == 2 ? join_check(m, s, other, number) : TALLY_OK;
     case FORMAT_POSITIONAL_EMBEDDING:
         s->columns = s->from.dim[s->from.rank - 1];
         s->rows = s->in / s->columns;
@@ -263,31 +290,73 @@ static const struct tally_shape *result_shape(const struct tally_model *m, size_
     return result ? &m->steps[result - 1].shape : &m->shape;
 }
 
+/* The result that lies so far back. */
+static int result_find(struct tally_model *m, uint32_t *result, const struct tally_cursor *c,
+                       uint32_t distance, size_t number) {
+    if (!c->failed && (distance < 1 || distance > number + 1))
+        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu reads %lu results back", ul(number),
+                          ul(distance));
+    *result = (uint32_t)(number + 1 - distance);
+    return TALLY_OK;
+}
+
 static int inputs_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c, size_t number,
                        int given) {
-    int inputs = s->kind == FORMAT_ADD || s->kind == FORMAT_CONCAT ? 2 : 1;
+    int mix = s->kind == FORMAT_MIX,
+        joins = mix || s->kind == FORMAT_ADD || s->kind == FORMAT_CONCAT || s->kind == FORMAT_SELECT;
+    s->inputs = joins ? 2 : 1;
     s->input[0] = s->input[1] = (uint32_t)number;
-    if (inputs == 2 && !given)
+    if (joins && !given)
         return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu must say what it joins", ul(number));
-    for (int k = 0; k < inputs && given; k++) {
+    for (uint32_t k = 0; k < s->inputs && given; k++) {
         uint32_t distance = tally_read_number(c);
-        if (!c->failed && (distance < 1 || distance > number + 1))
-            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu reads %lu results back", ul(number),
-                              ul(distance));
-        s->input[k] = (uint32_t)(number + 1 - distance);
+        if (mix && k == 1 && distance == 0)
+            s->inputs = 1;
+        else if (result_find(m, &s->input[k], c, distance, number) != TALLY_OK)
+            return TALLY_BAD_FILE;
+    }
+    return TALLY_OK;
+}
+
+/* Whether a result is there for every sample. */
+static int is_always_there(const struct tally_model *m, size_t result) {
+    const struct tally_step *s = result ? &m->steps[result - 1] : NULL;
+    return !s || !s->gated || s->kind == FORMAT_MIX;
+}
+
+static int gate_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c, size_t number,
+                     int gated) {
+    s->gated = gated;
+    if (gated) {
+        if (result_find(m, &s->gate, c, tally_read_number(c), number) != TALLY_OK) return TALLY_BAD_FILE;
+        s->unit = tally_read_number(c);
+        if (!c->failed && (!is_always_there(m, s->gate) || s->unit >= shape_size(result_shape(m, s->gate))))
+            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu: its gate is not there", ul(number));
+        m->chooses = 1;
+    } else if (s->kind == FORMAT_MIX) {
+        return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu mixes without a gate", ul(number));
+    }
+    for (uint32_t k = 0; k < s->inputs && !c->failed; k++) {
+        if (is_always_there(m, s->input[k])) continue;
+        const struct tally_step *from = &m->steps[s->input[k] - 1];
+        if (!gated || from->gate != s->gate || from->unit != s->unit || (s->kind == FORMAT_MIX && k == 1))
+            return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu reads what is behind another gate",
+                              ul(number));
     }
     return TALLY_OK;
 }
 
 static int step_read(struct tally_model *m, struct tally_step *s, struct tally_cursor *c, size_t number) {
     unsigned end = m->version == 1 ? FORMAT_KIND_END_1 : FORMAT_KIND_END, kind = tally_read_u8(c);
-    int given = m->version > 1 && kind & FORMAT_INPUTS;
+    int given = m->version > 1 && kind & FORMAT_INPUTS, gated = m->version > 1 && kind & FORMAT_GATED;
     if (given) kind -= FORMAT_INPUTS;
+    if (gated) kind -= FORMAT_GATED;
     if (!c->failed && (kind < FORMAT_FLATTEN || kind >= end))
         return tally_fail(m, TALLY_BAD_FILE, "program: layer %lu is of unknown kind %u, wanted 1 to %u",
                           ul(number), kind, end - 1);
     s->kind = (enum format_kind)kind;
-    if (inputs_read(m, s, c, number, given) != TALLY_OK) return TALLY_BAD_FILE;
+    if (inputs_read(m, s, c, number, given) != TALLY_OK || gate_read(m, s, c, number, gated) != TALLY_OK)
+        return TALLY_BAD_FILE;
     if (!c->failed) {
         s->from = s->shape = *result_shape(m, s->input[0]);
         s->in = shape_size(&s->from);
@@ -313,6 +382,8 @@ int tally_program_read(struct tally_model *m, struct tally_cursor c) {
     if (!m->steps) return TALLY_NO_MEMORY;
     for (size_t i = 0; i < m->step_count; i++)
         if (step_read(m, &m->steps[i], &c, i) != TALLY_OK) return TALLY_BAD_FILE;
+    if (!is_always_there(m, m->step_count))
+        return tally_fail(m, TALLY_BAD_FILE, "program: its last layer is behind a gate");
     if (tally_cursor_left(&c))
         return tally_fail(m, TALLY_BAD_FILE, "program: %lu bytes behind its last layer",
                           ul(tally_cursor_left(&c)));

@@ -62,6 +62,8 @@ static size_t products_of(const struct tally_step *s) {
     switch (s->kind) {
     case FORMAT_LINEAR:
         return s->nonzero * (s->in / s->columns);
+    case FORMAT_SELECT:
+        return s->nonzero;
     case FORMAT_CONV2D:
         return s->nonzero * windows;
     case FORMAT_MAX_POOL2D:
@@ -70,6 +72,16 @@ static size_t products_of(const struct tally_step *s) {
     default:
         return 0;
     }
+}
+
+/* Which share of the step a sample has on average: of a select's blocks, and of the winners behind a gate. */
+static double share_of(const struct tally_model *m, const struct tally_step *s) {
+    double share = 1;
+    if (s->kind == FORMAT_SELECT) share = (double)s->k * s->block / (double)s->rows;
+    const struct tally_step *gate = s->gated && s->gate ? &m->steps[s->gate - 1] : NULL;
+    if (gate && gate->kind == FORMAT_K_WINNERS && s->kind != FORMAT_MIX)
+        share *= (double)gate->k / (double)gate->in;
+    return share < 1 ? share : 1;
 }
 
 struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) {
@@ -95,7 +107,9 @@ struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) 
                                                        "add",
                                                        "concat",
                                                        "embedding",
-                                                       "positional_embedding"};
+                                                       "positional_embedding",
+                                                       "select",
+                                                       "mix"};
     const struct tally_step *s = &m->steps[index];
     struct tally_layer l = {names[s->kind], s->in, s->out, s->rows * s->columns, s->nonzero, "", "", 0, 0, 0};
     l.products = products_of(s);
@@ -108,19 +122,26 @@ struct tally_layer tally_model_layer(const struct tally_model *m, size_t index) 
         l.kernel_one = l.kernel_many = "sparse";
         l.bytes_one = l.bytes_many = s->nonzero * sizeof(struct tally_tap);
     }
+    double share = share_of(m, s);
+    l.products = (size_t)((double)l.products * share);
+    l.bytes_one = (size_t)((double)l.bytes_one * share);
+    if (!m->chooses) return l;
+    l.kernel_many = l.kernel_one; /* sample by sample */
+    l.bytes_many = TALLY_LANES * l.bytes_one;
     return l;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------- */
 
-/* How many lanes the next group of `left` samples takes; 1: one sample. */
-static size_t lanes_for(size_t left) {
-    if (left <= ONE_BY_ONE) return 1;
+/* How many lanes the next group of `left` samples takes; 1: one sample. What is chosen by sample runs sample by sample, so
+ * that nothing is computed but what was chosen. */
+static size_t lanes_for(const struct tally_model *m, size_t left) {
+    if (left <= ONE_BY_ONE || m->chooses) return 1;
     return left <= 16 ? 16 : left <= 32 ? 32 : TALLY_LANES;
 }
 
 size_t tally_scratch_bytes(const struct tally_model *m, size_t batch) {
-    return m->room * lanes_for(batch) * sizeof(float) + ALIGNMENT;
+    return m->room * lanes_for(m, batch) * sizeof(float) + ALIGNMENT;
 }
 
 static void linear_run(const struct tally_kernels *k, const struct tally_step *s, float *y, const float *x,
@@ -159,15 +180,25 @@ static void conv_run(const struct tally_kernels *k, const struct tally_step *s, 
         k->conv_many(y, s->conv, x, lanes);
 }
 
+/* Where a result lies. */
+static float *result_of(const struct tally_model *m, float *scratch, uint32_t result, size_t lanes) {
+    return scratch + (result ? m->steps[result - 1].at : 0) * lanes;
+}
+
 /* All layers; the sample lies at the begin of the scratch. */
 static void layers_run(const struct tally_model *m, float *scratch, size_t lanes) {
     for (size_t i = 0; i < m->step_count; i++) {
         const struct tally_step *s = &m->steps[i];
-        const float *input[2];
-        for (int k = 0; k < 2; k++)
-            input[k] = scratch + (s->input[k] ? m->steps[s->input[k] - 1].at : 0) * lanes;
-        float *y = scratch + s->at * lanes;
-        if (s->linear)
+        const float *input[2] = {NULL, NULL};
+        for (uint32_t k = 0; k < s->inputs; k++) input[k] = result_of(m, scratch, s->input[k], lanes);
+        float *y = scratch + s->at * lanes, gate = s->gated ? result_of(m, scratch, s->gate, 1)[s->unit] : 1;
+        if (s->kind == FORMAT_MIX)
+            tally_mix_apply(s, y, input[0], input[1], gate);
+        else if (gate == 0)
+            continue;
+        else if (s->kind == FORMAT_SELECT)
+            tally_select_apply(s, y, input[0], input[1]);
+        else if (s->linear)
             linear_run(m->kernels, s, y, input[0], lanes);
         else if (s->conv)
             conv_run(m->kernels, s, y, input[0], scratch + s->work * lanes, lanes);
@@ -185,7 +216,7 @@ int tally_run(const struct tally_model *m, const float *x, size_t batch, float *
                           (unsigned long)tally_scratch_bytes(m, batch), (unsigned long)scratch_bytes);
     float *room = (float *)(((uintptr_t)scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     while (batch) {
-        size_t lanes = lanes_for(batch), count = batch < lanes ? batch : lanes;
+        size_t lanes = lanes_for(m, batch), count = batch < lanes ? batch : lanes;
         float *result = room + m->result * lanes;
         if (lanes == 1) {
             memcpy(room, x, m->inputs * sizeof *room);

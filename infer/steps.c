@@ -90,65 +90,6 @@ static void rows_apply(const struct tally_step *s, float *y, const float *x, siz
         }
 }
 
-/* --- k winners ----------------------------------------------------------------------------------------------------- */
-
-/* Candidates of one sample: number i is x[i * step], its channel i / inner + first. */
-struct group {
-    const struct tally_step *step;
-    const float *x;
-    size_t count, stride, inner;
-};
-
-/* An integer that orders as the boosted number does; -0 and 0 are one, a NaN has its place. */
-static uint32_t order_key(const struct group *g, size_t i) {
-    const float *factor = g->step->factor;
-    float value = g->x[i * g->stride];
-    uint32_t bits;
-    if (factor) value *= factor[i / g->inner];
-    value += 0.0f;
-    memcpy(&bits, &value, sizeof bits);
-    return bits >> 31 ? ~bits : bits | (uint32_t)1 << 31;
-}
-
-/* The k-th largest key, byte by byte from the top; *equals gets how many of that key win. */
-static uint32_t key_select(const struct group *g, size_t k, size_t *equals) {
-    uint32_t prefix = 0;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        size_t seen[256] = {0};
-        for (size_t i = 0; i < g->count; i++) {
-            uint32_t key = order_key(g, i);
-            seen[key >> shift & 255] += shift == 24 || key >> (shift + 8) == prefix;
-        }
-        size_t byte = 255;
-        for (; k > seen[byte]; byte--) k -= seen[byte];
-        prefix = prefix << 8 | (uint32_t)byte;
-    }
-    *equals = k;
-    return prefix;
-}
-
-static void group_apply(const struct group *g, float *y) {
-    size_t equals;
-    uint32_t last = key_select(g, g->step->k, &equals);
-    for (size_t i = 0; i < g->count; i++) {
-        uint32_t key = order_key(g, i);
-        int wins = key > last || (key == last && equals > 0);
-        if (key == last && equals > 0) equals--;
-        y[i * g->stride] = wins ? g->x[i * g->stride] : 0;
-    }
-}
-
-static void k_winners(const struct tally_step *s, float *y, const float *x, size_t lanes) {
-    size_t plane = s->in / s->from.dim[0];
-    if (s->form & FORMAT_LOCAL) {
-        struct group g = {s, x, s->from.dim[0], plane * lanes, 1};
-        for (size_t i = 0; i < plane * lanes; i++, g.x++, y++) group_apply(&g, y);
-    } else {
-        struct group g = {s, x, s->in, lanes, plane};
-        for (size_t l = 0; l < lanes; l++, g.x++, y++) group_apply(&g, y);
-    }
-}
-
 /* --- windows ------------------------------------------------------------------------------------------------------- */
 
 /* Of window o along a side, the elements first .. end-1 are inside, and the first of them lies at `at`. */
@@ -258,7 +199,7 @@ void tally_step_apply(const struct tally_step *s, float *y, const float *x, cons
         rows_apply(s, y, x, lanes);
         break;
     case FORMAT_K_WINNERS:
-        k_winners(s, y, x, lanes);
+        tally_winners_apply(s, y, x, lanes);
         break;
     case FORMAT_MAX_POOL2D:
     case FORMAT_AVG_POOL2D:

@@ -82,7 +82,8 @@ size_t tally_model_nonzero(const struct tally_model *model);
 /* The instruction set in use: "avx512", "avx2" or "c". */
 const char *tally_model_instructions(const struct tally_model *model);
 
-/* One layer of the model's program, for tools. Strings are the library's own. */
+/* One layer of the model's program, for tools. Strings are the library's own. Bytes and products of what is chosen by sample
+ * are those of an average sample. */
 struct tally_layer {
     const char *kind;             /* "linear", "conv2d", "relu" ... */
     size_t in, out;               /* numbers per sample */

@@ -46,7 +46,7 @@ static int conv_make(struct tally_model *m, struct tally_step *s, const struct t
     return TALLY_OK;
 }
 
-/* --- embeddings ---------------------------------------------------------------------------------------------------- */
+/* --- embeddings and selects ---------------------------------------------------------------------------------------------------- */
 
 /* Entries by rows: of row i start[i] .. start[i + 1] - 1, each with the column and the value. */
 static int lookup_make(struct tally_model *m, struct tally_step *s, const struct tally_rows *rows,
@@ -103,7 +103,7 @@ int tally_step_build(struct tally_model *m, struct tally_step *s, const struct t
     }
     if (s->kind == FORMAT_CONV2D)
         status = conv_make(m, s, rows, nonzero);
-    else if (s->kind == FORMAT_EMBEDDING)
+    else if (s->kind == FORMAT_EMBEDDING || s->kind == FORMAT_SELECT)
         status = lookup_make(m, s, rows, nonzero);
     else
         status = table_make(m, s, rows);

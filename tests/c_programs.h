@@ -10,7 +10,7 @@
 #include "src/rng.h"
 #include "tests/check.h"
 
-enum { PATH = 300, COMMAND = 1200, LAYERS = 48, IMAGES = 24, LIMIT = 1 << 24, OUT_MAX = 160 };
+enum { PATH = 300, COMMAND = 1200, LAYERS = 64, IMAGES = 24, LIMIT = 1 << 24, OUT_MAX = 160 };
 
 #define WARNINGS "-std=c99 -Wall -Wextra -Wconversion -Wsign-conversion -pedantic -Werror"
 
@@ -130,6 +130,7 @@ static inline struct built built_new(const char *folder, const char *name, bool 
 static inline int built_write(struct built *b, const struct net *n, struct err *e) {
     char path[2 * PATH];
     snprintf(path, sizeof path, "%s/%s.c", b->folder, b->name);
+    assert_true(n->count <= LAYERS);
     b->sizes.layer = b->layer;
     return c_format.write(n, path, &b->options, &b->sizes, e);
 }

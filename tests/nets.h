@@ -172,6 +172,44 @@ static inline struct net *nets_every_new(void) {
     return n;
 }
 
+static inline void nets_gate(struct net_layer *l, int gate, int unit) {
+    l->gated = true;
+    l->gate = gate;
+    l->unit = unit;
+}
+
+// Experts 0 and 2 of three, of which one is chosen, and a select of 2 blocks out of 3 of their sum.
+static inline struct net *nets_choosing_new(void) {
+    const struct nets_weights w = {NUMBER_SQUARE, 100, 0.5, BIAS_COUNTERS};
+    struct net *n = nets_new(shape_1(6));
+    nets_linear(n, 3, &w, 1);
+    nets_add(n, NET_SOFTMAX);
+    nets_add(n, NET_K_WINNERS)->k = 1;
+    for (int unit = 0; unit <= 2; unit += 2) {
+        int first = n->count, sum = unit ? first - 1 : NET_NONE;
+        n->layers[first - 1].out = shape_1(6); // what the linear layer reads
+        struct net_layer *l = nets_linear(n, 4, &w, 2 + (uint64_t)unit);
+        n->layers[first - 1].out = shape_1(unit ? 4 : 3);
+        l->input[0] = NET_SAMPLE;
+        nets_gate(l, 2, unit);
+        if (unit == 0) nets_gate(nets_add(n, NET_RELU), 2, unit);
+        l = nets_add(n, NET_MIX);
+        l->input[1] = sum;
+        nets_gate(l, 2, unit);
+    }
+    nets_linear(n, 3, &w, 6);
+    struct net_layer *l = nets_add(n, NET_SELECT);
+    struct rng r = rng_stream(7, "nets");
+    l->input[0] = n->count - 3;
+    l->input[1] = n->count - 2;
+    l->in = shape_1(4);
+    l->out = shape_1(5);
+    l->k = l->block = 2;
+    nets_fill(&l->weight, shape_2(5, 4), &w, &r);
+    nets_floats(&l->bias, 5, 8);
+    return n;
+}
+
 // Words to vectors, and a linear layer that acts on each.
 static inline struct net *nets_words_new(void) {
     const struct nets_weights w = {NUMBER_SQUARE, 100, 0.5, BIAS_COUNTERS};
@@ -185,6 +223,15 @@ static inline struct net *nets_words_new(void) {
     l->out = shape_2(3, 2);
     nets_add(n, NET_FLATTEN);
     return n;
+}
+
+enum { NETS_SECOND = 3 };
+
+static const char *const nets_second_names[NETS_SECOND] = {"every", "words", "choosing"};
+
+// Those that want version 2 of the native file.
+static inline struct net *nets_second_new(int i) {
+    return i == 0 ? nets_every_new() : i == 1 ? nets_words_new() : nets_choosing_new();
 }
 
 #endif

@@ -78,6 +78,19 @@ static const char *const ready_texts[] = {
     "\"k_inference_factor\": 1}}, {\"linear\": {\"out\": 6}}]",
     // Nothing but joins of the sample.
     "[{\"residual\": {\"layers\": [\"relu\"]}}, {\"residual\": {\"layers\": [{\"dropout\": {\"p\": 0.2}}]}}]",
+    // Rows and experts that each sample chooses.
+    "[\"flatten\", {\"selector\": {\"out\": 42, \"density\": 0.3, \"block\": 4, \"rank\": 5}}, \"relu\", "
+    "{\"linear\": "
+    "{\"out\": 8}}, {\"selector\": {\"out\": 9, \"density\": 0.5, \"block\": 2, \"bias\": false}}, "
+    "\"softmax\"]",
+    "[\"flatten\", {\"experts\": {\"experts\": 5, \"k\": 2, \"layers\": [{\"linear\": {\"out\": 6}}, "
+    "\"relu\", "
+    "{\"residual\": {\"layers\": [{\"linear\": {\"out\": 6}}, \"tanh\"]}}, \"layer_norm\"]}}, \"relu\", "
+    "{\"linear\": "
+    "{\"out\": 8}}, {\"experts\": {\"experts\": 3, \"layers\": [{\"dropout\": {\"p\": 0.5}}]}}, "
+    "{\"residual\": {\"layers\": "
+    "[{\"experts\": {\"experts\": 2, \"k\": 2, \"layers\": [{\"linear\": {\"out\": 8, \"bias\": "
+    "false}}]}}]}}]",
 };
 
 enum { READY_TEXTS = sizeof ready_texts / sizeof *ready_texts };

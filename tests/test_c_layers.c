@@ -9,8 +9,9 @@ static void models(void **state) {
         enum number_kind kind;
         int bits;
         double density;
-    } draws[] = {{NUMBER_SQUARE, 8, 0.15},  {NUMBER_KINDS, 0, 0.3}, {NUMBER_SQUARE, 16, 0.8},
-                 {NUMBER_LINEAR, 16, 0.05}, {NUMBER_EXP, 8, 0.4},   {NUMBER_POW2, 8, 0.6}};
+    } draws[READY_TEXTS] = {{NUMBER_SQUARE, 8, 0.15},  {NUMBER_KINDS, 0, 0.3}, {NUMBER_SQUARE, 16, 0.8},
+                            {NUMBER_LINEAR, 16, 0.05}, {NUMBER_EXP, 8, 0.4},   {NUMBER_POW2, 8, 0.6},
+                            {NUMBER_SQUARE, 8, 0.2},   {NUMBER_SQUARE, 8, 0.9}};
     for (int i = 0; i < READY_TEXTS; i++) {
         struct made m = {
             ready_net_new(ready_texts[i], draws[i].kind, draws[i].bits, draws[i].density, (uint64_t)i),

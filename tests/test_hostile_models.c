@@ -89,6 +89,7 @@ enum good {
     EVERY,
     STREAM,
     WORDS,
+    CHOOSING,
     GOODS
 };
 
@@ -127,6 +128,7 @@ static void number_put(struct net_tensor *t, int row, int column, int32_t counte
 
 static struct net *good_net_new(enum good g) {
     if (g == WORDS) return nets_words_new();
+    if (g == CHOOSING) return nets_choosing_new();
     if (g >= EVERY) return nets_every_new();
     int columns = goods[g].columns;
     const int32_t times = goods[g].times;

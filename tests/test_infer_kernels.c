@@ -203,8 +203,8 @@ static void every_kind(void **state) {
     (void)state;
     size_t batches[BATCH];
     for (size_t i = 0; i < BATCH; i++) batches[i] = i + 1;
-    for (int words = 0; words < 2; words++) {
-        struct net *n = words ? nets_words_new() : nets_every_new();
+    for (int i = 0; i < NETS_SECOND; i++) {
+        struct net *n = nets_second_new(i);
         net_check(n, batches, BATCH);
         net_free(n);
     }

@@ -75,11 +75,11 @@ static int others_write(const char *folder) {
 // What version 2 has.
 static int kinds_write(const char *folder) {
     int result = 0;
-    for (int i = 0; i < 2 * CODINGS && result == 0; i++) {
-        struct net *n = i % 2 ? nets_words_new() : nets_every_new();
+    for (int i = 0; i < NETS_SECOND * CODINGS && result == 0; i++) {
+        struct net *n = nets_second_new(i / CODINGS);
         char name[64];
-        snprintf(name, sizeof name, "%s-%s", coding_names[i / 2], i % 2 ? "words" : "every");
-        result = seed_write(folder, name, n, &codings[i / 2], (unsigned char)(i & 1));
+        snprintf(name, sizeof name, "%s-%s", coding_names[i % CODINGS], nets_second_names[i / CODINGS]);
+        result = seed_write(folder, name, n, &codings[i % CODINGS], (unsigned char)(i / CODINGS & 1));
         net_free(n);
     }
     return result;

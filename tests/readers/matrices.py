@@ -95,13 +95,17 @@ def checkpoint_read(path):
     for name, array in arrays.items():
         if name.startswith("optim.") or name.endswith(".alive"):
             continue
+        if name.endswith((".sketch_in", ".sketch_out")):  # linear layers of their own, and fixed
+            tensors[name + ".weight"] = Tensor(np.ascontiguousarray(array.T))
+            continue
         if not name.endswith(".counter"):
-            tensors[name] = Tensor(array)
+            tensors[name + ".weight" if name.endswith(".router") else name] = Tensor(array)
             continue
         name = name[:-len(".counter")]
         kind, parameter = metadata[name + ".number"].split(", ")[:2]
         parameter, scale = float(parameter.split()[1]), float(metadata[name + ".scale"])
-        tensors[name] = Tensor(number_map(kind, parameter, scale, array), array, kind, parameter, scale)
+        values = number_map(kind, parameter, scale, array)
+        tensors[name + ".weight" if name.endswith(".router") else name] = Tensor(values, array, kind, parameter, scale)
     return tensors, metadata
 
 
@@ -158,13 +162,29 @@ def by_channel(vector, x):
     return vector.reshape((-1,) + (1,) * (x.ndim - 2))
 
 
+def winners(rows, k):
+    """Whether each number is among the k largest of its row; among equals the first ones are."""
+    order = np.argsort(-rows, axis=1, kind="stable")
+    wins = np.zeros(rows.shape, bool)
+    np.put_along_axis(wins, np.take(order, np.arange(k), axis=1), True, axis=1)
+    return wins
+
+
 def k_winners(layer, x, factor):
     scores = x.astype("f4") if factor is None else x.astype("f4") * by_channel(factor, x)
     rows = scores if layer["local"] else scores.reshape(len(x), -1)
-    order = np.argsort(-rows, axis=1, kind="stable")
-    wins = np.zeros(rows.shape, bool)
-    np.put_along_axis(wins, np.take(order, np.arange(layer["k"]), axis=1), True, axis=1)
-    return np.where(wins.reshape(x.shape), x, 0)
+    return np.where(winners(rows, layer["k"]).reshape(x.shape), x, 0)
+
+
+def select(layer, y, score):
+    """Of the outputs y those whose block is among the k with the largest scores."""
+    wins = np.repeat(winners(score.astype("f4"), layer["k"]), layer["block"], axis=1)
+    return np.where(wins[:, :y.shape[1]], y, 0)
+
+
+def mix(inputs, gate):
+    y = gate.reshape((-1,) + (1,) * (inputs[0].ndim - 1)) * inputs[0]
+    return y if len(inputs) == 1 else inputs[1] + y
 
 
 def norm(layer, x, factor, bias):
@@ -175,15 +195,16 @@ def norm(layer, x, factor, bias):
     return y if bias is None else y + bias
 
 
-def layer_run(layer, inputs, weights):
-    """weights.product(name, x): x (N, in) times the weight transposed; .dense(name): the weight; .vector(name) or None."""
+def layer_run(layer, inputs, gate, weights):
+    """gate: numbers (N) or None. weights.product(name, x): x (N, in) times the weight transposed; .dense(name): the weight; .vector(name) or None."""
     x, kind, name = inputs[0], layer["kind"], layer["name"]
     factor, bias = weights.vector(name + ".factor"), weights.vector(name + ".bias")
     if kind == "flatten":
         return x.reshape(len(x), -1)
-    if kind == "linear":
+    if kind in ("linear", "select"):
         y = weights.product(name, x)
-        return y if bias is None else y + bias
+        y = y if bias is None else y + bias
+        return y if kind == "linear" else select(layer, y, inputs[1])
     if kind in ("conv2d", "max_pool2d", "avg_pool2d"):
         return windows(layer, x, weights.dense(name) if kind == "conv2d" else None, bias)
     if kind == "global_avg_pool2d":
@@ -196,6 +217,11 @@ def layer_run(layer, inputs, weights):
         return norm(layer, x, factor, bias)
     if kind in ("add", "concat"):
         return inputs[0] + inputs[1] if kind == "add" else np.concatenate(inputs, 1)
+    if kind == "softmax":
+        y = np.exp(x - x.max(-1, keepdims=True))
+        return y / y.sum(-1, keepdims=True)
+    if kind == "mix":
+        return mix(inputs, gate)
     return activation(layer, x)
 
 
@@ -205,7 +231,8 @@ def network_run(net, weights, inputs):
         return None
     results = {"input": (inputs.astype("f8") / 255 - net["mean"]) / net["std"]}
     for layer in net["layers"]:
-        results[layer["name"]] = layer_run(layer, [results[name] for name in layer["inputs"]], weights)
+        gate = results[layer["gate"]][:, layer["unit"]] if "gate" in layer else None
+        results[layer["name"]] = layer_run(layer, [results[name] for name in layer["inputs"]], gate, weights)
     return results[net["layers"][-1]["name"]]
 
 
