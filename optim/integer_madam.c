@@ -30,7 +30,12 @@ static const struct field fields[] = {
      "largest normalised gradient"},
     FIELD_END};
 
-enum { V };
+enum { V, BLOCK = 256 };
+
+// What build makes: f(1) .. f(limit) of the number system.
+struct own {
+    double *f;
+};
 
 // The exponent of the smallest weight: e^-64 leaves room for w_max within float.
 static const double SPAN_LIMIT = 64;
@@ -69,26 +74,50 @@ static int integer_madam_build(struct stage *s, uint64_t seed, struct err *e) {
     }
     s->rests = true;
     stage_add_slot(s, "v", true);
+    struct own *own = s->own = mem_new(1, sizeof *own);
+    own->f = mem_new(((size_t)1 << config->bits) + 1, sizeof *own->f);
+    const struct number number = number_make(NUMBER_MADAM, 16, base_rate(config), 1);
+    for (int32_t c = 1; c <= 1 << config->bits; c++) own->f[c] = number_value(&number, c);
     return 0;
+}
+
+static void integer_madam_free(struct stage *s) {
+    struct own *own = s->own;
+    if (own) mem_free(own->f);
+}
+
+// How many levels each moves, `count` up to BLOCK of them.
+VECTOR_CLONES static void moves_make(double *restrict move, real *restrict v, const real *restrict grad,
+                                     size_t count, const struct integer_madam *config, double factor,
+                                     double root) {
+    real beta = (real)config->beta, rest = (real)(1 - config->beta);
+    double bound = config->bound;
+    for (size_t i = 0; i < count; i++) {
+        v[i] = beta * v[i] + rest * grad[i] * grad[i];
+        double n = v[i] > 0 ? (double)grad[i] / (sqrt((double)v[i]) * root) : 0;
+        n = n < bound ? n : bound; // not a number: bound
+        n = n < -bound ? -bound : n;
+        move[i] = rint(factor * n);
+    }
 }
 
 static void integer_madam_update(const struct stage *s, struct span *span, const struct step *step) {
     const struct integer_madam *config = s->config;
     struct param *p = span->param;
-    double root = 1 / sqrt(1 - pow(config->beta, (double)step->number)), factor = config->factor * step->rate;
-    real beta = (real)config->beta, rest = (real)(1 - config->beta);
-    real *restrict v = span->slot[V];
-    const real *restrict grad = span->grad;
-    int16_t *counter = p->counter;
-    for (size_t i = span->first; i < span->end; i++) {
-        v[i] = beta * v[i] + rest * grad[i] * grad[i];
-        double n = v[i] > 0 ? (double)grad[i] / (sqrt((double)v[i]) * root) : 0;
-        n = fmax(-config->bound, fmin(config->bound, n));
-        int32_t move = (int32_t)rint(factor * n), sign = counter[i] < 0 ? -1 : 1;
-        if (move == 0) continue;
-        int32_t level = counter[i] * sign + move * sign;
-        level = level < 1 ? 1 : level > p->number.limit ? p->number.limit : level;
-        param_set_counter(p, i, sign * level);
+    const double *f = ((const struct own *)s->own)->f;
+    double root = 1 / sqrt(1 - pow(config->beta, (double)step->number)), move[BLOCK];
+    for (size_t at = span->first; at < span->end; at += BLOCK) {
+        size_t count = span->end - at < BLOCK ? span->end - at : BLOCK;
+        int16_t *counter = (int16_t *)p->counter + at;
+        moves_make(move, span->slot[V] + at, span->grad + at, count, config, config->factor * step->rate,
+                   root);
+        for (size_t i = 0; i < count; i++) {
+            if (move[i] == 0) continue;
+            int32_t sign = counter[i] < 0 ? -1 : 1, level = counter[i] * sign + (int32_t)move[i] * sign;
+            level = level < 1 ? 1 : level > p->number.limit ? p->number.limit : level;
+            counter[i] = (int16_t)(sign * level);
+            p->value[at + i] = (real)(p->scale * sign * f[level]);
+        }
     }
 }
 
@@ -98,4 +127,5 @@ const struct stage_type integer_madam_stage = {.name = "integer_madam",
                                                .config_size = sizeof(struct integer_madam),
                                                .moves = true,
                                                .build = integer_madam_build,
-                                               .update = integer_madam_update};
+                                               .update = integer_madam_update,
+                                               .free = integer_madam_free};

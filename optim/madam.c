@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "optim/optim.h"
+#include "src/curves.h"
 
 struct madam {
     double rate, p_scale, beta, bound;
@@ -39,19 +40,31 @@ static int madam_build(struct stage *s, uint64_t seed, struct err *e) {
     return 0;
 }
 
+VECTOR_CLONES static void madam_loop(real *restrict w, real *restrict v, const real *restrict grad,
+                                     size_t count, const struct madam *c, real rate, real root, real w_max) {
+    real beta = (real)c->beta, rest = (real)(1 - c->beta), bound = (real)c->bound;
+    for (size_t i = 0; i < count; i++) {
+        v[i] = beta * v[i] + rest * grad[i] * grad[i];
+#ifdef TALLY_DOUBLE
+        real deviation = sqrt(v[i]) * root;
+#else
+        real deviation = sqrtf(v[i]) * root;
+#endif
+        real n = v[i] > 0 ? grad[i] / deviation : 0;
+        n = n > bound ? bound : n;
+        n = n < -bound ? -bound : n;
+        real moved = w[i] * curve_exp(w[i] < 0 ? rate * n : -rate * n);
+        moved = moved > w_max ? w_max : moved;
+        w[i] = moved < -w_max ? -w_max : moved;
+    }
+}
+
 static void madam_update(const struct stage *s, struct span *span, const struct step *step) {
     const struct madam *c = s->config;
-    double rate = c->rate * step->rate, root = 1 / sqrt(1 - pow(c->beta, (double)step->number));
-    real beta = (real)c->beta, rest = (real)(1 - c->beta), bound = (real)c->bound, w_max = *span->slot[W_MAX];
-    real *restrict w = span->param->value, *restrict v = span->slot[V];
-    const real *restrict grad = span->grad;
-    for (size_t i = span->first; i < span->end; i++) {
-        v[i] = beta * v[i] + rest * grad[i] * grad[i];
-        real n = v[i] > 0 ? grad[i] / (real)(sqrt((double)v[i]) * root) : 0;
-        n = n > bound ? bound : n < -bound ? -bound : n;
-        real moved = w[i] * (real)exp(-rate * (double)(w[i] < 0 ? -n : n));
-        w[i] = moved > w_max ? w_max : moved < -w_max ? -w_max : moved;
-    }
+    size_t at = span->first;
+    double root = 1 / sqrt(1 - pow(c->beta, (double)step->number));
+    madam_loop(span->param->value + at, span->slot[V] + at, span->grad + at, span->end - at, c,
+               (real)(c->rate * step->rate), (real)root, *span->slot[W_MAX]);
 }
 
 const struct stage_type madam_stage = {.name = "madam",

@@ -28,21 +28,30 @@ static int sgd_build(struct stage *s, uint64_t seed, struct err *e) {
     return 0;
 }
 
-static void sgd_update(const struct stage *s, struct span *span, const struct step *step) {
-    const struct sgd *config = s->config;
-    real rate = (real)(config->rate * step->rate), momentum = (real)config->momentum;
-    real decay = (real)config->weight_decay;
-    real *restrict w = span->param->value, *restrict m = span->slot[MOMENTUM];
-    const real *restrict grad = span->grad;
-    if (!m) {
-        for (size_t i = span->first; i < span->end; i++) w[i] -= rate * (grad[i] + decay * w[i]);
-        return;
-    }
-    for (size_t i = span->first; i < span->end; i++) {
+VECTOR_CLONES static void plain_loop(real *restrict w, const real *restrict grad, size_t count, real rate,
+                                     real decay) {
+    for (size_t i = 0; i < count; i++) w[i] -= rate * (grad[i] + decay * w[i]);
+}
+
+VECTOR_CLONES static void momentum_loop(real *restrict w, real *restrict m, const real *restrict grad,
+                                        size_t count, real rate, real decay, real momentum, bool nesterov) {
+    for (size_t i = 0; i < count; i++) {
         real g = grad[i] + decay * w[i];
         m[i] = momentum * m[i] + g;
-        w[i] -= rate * (config->nesterov ? g + momentum * m[i] : m[i]);
+        w[i] -= rate * (nesterov ? g + momentum * m[i] : m[i]);
     }
+}
+
+static void sgd_update(const struct stage *s, struct span *span, const struct step *step) {
+    const struct sgd *config = s->config;
+    real rate = (real)(config->rate * step->rate), decay = (real)config->weight_decay;
+    size_t at = span->first, count = span->end - at;
+    real *w = span->param->value + at;
+    if (config->momentum > 0)
+        momentum_loop(w, span->slot[MOMENTUM] + at, span->grad + at, count, rate, decay,
+                      (real)config->momentum, config->nesterov);
+    else
+        plain_loop(w, span->grad + at, count, rate, decay);
 }
 
 const struct stage_type sgd_stage = {.name = "sgd",
