@@ -230,14 +230,18 @@ static void last_cut(struct loop *l) {
                  log_count(count, (double)(before - after)));
 }
 
+static void validate(struct loop *l) {
+    bool can = l->run->batches.count[PART_VALIDATION] > 0;
+    l->validation = can ? run_evaluate(l->run, PART_VALIDATION) : (struct score){0};
+}
+
 static int epoch_end(struct loop *l, struct err *e) {
     struct run *r = l->run;
     l->training = r->training;
     if (r->epoch + 1 == r->config.train.epochs) last_cut(l);
-    l->validation = r->batches.count[PART_VALIDATION] ? run_evaluate(r, PART_VALIDATION) : (struct score){0};
+    validate(l);
     r->epoch++;
     r->batch = 0;
-    r->training = (struct score){0};
     struct json *line = metrics_new(l);
     int result = metrics_append(l, line, e);
     json_free(line);
@@ -304,8 +308,15 @@ static int pictures_save(const struct loop *l, struct err *e) {
 static int epochs_run(struct loop *l, enum train_status *status, struct err *e) {
     struct run *r = l->run;
     int64_t epochs = r->config.train.epochs;
+    if (r->epoch == epochs) { // killed between its last checkpoint and its summary
+        l->training = r->training;
+        validate(l);
+    }
     while (r->epoch < epochs) {
-        if (r->batch == 0) optim_epoch(r->optim, r->epoch, epochs);
+        if (r->batch == 0) {
+            r->training = (struct score){0};
+            optim_epoch(r->optim, r->epoch, epochs);
+        }
         batches_epoch(&r->batches, r->epoch);
         *status = epoch_steps(l);
         double start = log_seconds();

@@ -91,6 +91,28 @@ static void stop_and_resume(void **state) {
     }
 }
 
+// Killed between the last checkpoint and the summary.
+static void resumed_at_the_end(void **state) {
+    (void)state;
+    static const char *const numbers[] = {"train_loss",       "train_error", "validation_loss",
+                                          "validation_error", "test_loss",   "test_error"};
+    struct err e;
+    struct json *whole = saved_summary_new("two", &e);
+    assert_non_null(whole);
+    assert_int_equal(remove("two/summary.json"), 0);
+    assert_int_equal(RUN("train", "small.json", "--no-report", "--out", "two", "--resume", "--quiet"), 0);
+    struct json *again = saved_summary_new("two", &e);
+    assert_non_null(again);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        assert_int_equal(json_type(json_find(whole, numbers[i])), JSON_NUMBER);
+        assert_int_equal(json_type(json_find(again, numbers[i])), JSON_NUMBER);
+        assert_true(json_number(json_find(whole, numbers[i])) == json_number(json_find(again, numbers[i])));
+    }
+    json_free(again);
+    json_free(whole);
+    assert_same_file("one/checkpoint.safetensors", "two/checkpoint.safetensors");
+}
+
 static void run_folder(void **state) {
     (void)state;
     struct err e;
@@ -271,6 +293,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(stop_and_resume),
+        cmocka_unit_test(resumed_at_the_end),
         cmocka_unit_test(fallback),
         cmocka_unit_test(run_folder),
         cmocka_unit_test(eval_agrees),
