@@ -199,6 +199,25 @@ static void layers_table(void **state) {
     mem_free(text);
 }
 
+// --- the machine -------------------------------------------------------------------------------------------------
+
+static void machine(void **state) {
+    (void)state;
+    assert_int_equal(RUN("bench", "--machine", "--threads", "2", "--json"), 0);
+    struct json *tree = log_json();
+    assert_int_equal(numbers_check(tree), 6);
+    assert_non_null(strstr(word_of(tree, "blas"), "OpenBLAS"));
+    assert_true(number_of(tree, "threads") == 2);
+    number_of(tree, "gemm_gflops");
+    number_of(tree, "gemms_gflops");
+    json_free(tree);
+    assert_int_equal(RUN("bench", "--machine"), 0);
+    char *text = log_text();
+    assert_int_equal(count_of(text, ": sgemm ") + count_of(text, "\nmemory: reads "), 2);
+    assert_int_equal(count_of(text, "threads at a time"), 0);
+    mem_free(text);
+}
+
 // --- what goes wrong ---------------------------------------------------------------------------------------------
 
 static const struct {
@@ -206,8 +225,8 @@ static const struct {
     int status;
     const char *message;
 } bads[] = {
-    {{"bench"}, 2, "wanted one model, or --layers; see 'tally bench --help'"},
-    {{"bench", "m.tally", "n.tally"}, 2, "wanted one model, or --layers; see 'tally bench --help'"},
+    {{"bench"}, 2, "wanted one model, --layers or --machine; see 'tally bench --help'"},
+    {{"bench", "m.tally", "n.tally"}, 2, "wanted one model, --layers or --machine; see 'tally bench --help'"},
     {{"bench", "gone.tally"}, 1, "gone.tally: No such file or directory"},
     {{"bench", "text.tally"}, 1, "text.tally: not a Tally model: it does not begin with \"TLYN\""},
     {{"bench", "run"}, 1, "run: a run, not a model; make one with 'tally export run --format tally -o FILE'"},
@@ -237,6 +256,14 @@ static const struct {
      2,
      "--layers: takes no model, found m.tally; see 'tally bench --help'"},
     {{"bench", "--layers", "--input", "mnist"}, 2, "--input: only with a model; see 'tally bench --help'"},
+    {{"bench", "--machine", "m.tally"},
+     2,
+     "--machine: takes no model, found m.tally; see 'tally bench --help'"},
+    {{"bench", "--machine", "--layers"}, 2, "--layers and --machine: one of them; see 'tally bench --help'"},
+    {{"bench", "--machine", "--seconds", "1"},
+     2,
+     "--batch and --seconds: not with --machine; see 'tally bench --help'"},
+    {{"bench", "m.tally", "--threads", "2"}, 2, "--threads: only with --machine; see 'tally bench --help'"},
     {{"bench", "--layers", "--shape", "784"},
      2,
      "--shape: '784' is not INxOUT, each 1 .. 16384, at most 67108864 together; see 'tally bench --help'"},
@@ -294,8 +321,8 @@ static int folder_remove(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(model_json), cmocka_unit_test(model_table),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(model_json),  cmocka_unit_test(model_table),
                                        cmocka_unit_test(layers_json), cmocka_unit_test(layers_table),
-                                       cmocka_unit_test(bad_input)};
+                                       cmocka_unit_test(machine),     cmocka_unit_test(bad_input)};
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }
