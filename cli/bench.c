@@ -1,5 +1,6 @@
 // tally bench: how fast an exported model runs (bench_model.c), below which density single layers are faster than
-// OpenBLAS (bench_layers.c), and what the machine can do (bench_machine.c). The command line of all.
+// OpenBLAS (bench_layers.c), where the time of training goes (bench_train.c), and what the machine can do
+// (bench_machine.c). The command line of all.
 #include "cli/bench.h"
 
 #include <getopt.h>
@@ -20,6 +21,7 @@ enum {
 
 static const char help[] =
     "usage: tally bench MODEL [options]\n"
+    "       tally bench CONFIG.json [key=value ...] [options]\n"
     "       tally bench --layers [options]\n"
     "       tally bench --machine [--threads N] [--json]\n\n"
     "Speed of a model that 'tally export' wrote, with its sparse and its dense kernels and with the faster "
@@ -28,14 +30,18 @@ static const char help[] =
     "cache.\n"
     "With --layers: random single layers of 8-bit counters next to OpenBLAS's dense product, to see below "
     "which\n"
-    "density sparse is faster. With --machine: only what the machine can do.\n\n"
+    "density sparse is faster. With --machine: only what the machine can do.\n"
+    "With a config: trains for a while as it says, and tells where the time of a step goes: by op, forward "
+    "and\n"
+    "backward, by stage of the optimiser, and the rest, on the wall's clock.\n\n"
     "  --batch LIST    samples in a call (default 1,64,256; layers: 1,16,64,256)\n"
-    "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2)\n"
+    "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2); config: in all, "
+    "3\n"
     "  --input SET     images of a data set such as mnist; else random ones, 19 % of the pixels not zero\n"
     "  --data DIR      look for data here first\n"
     "  --shape LIST    layers: IN x OUT (default 784x300,1024x1024,4096x4096)\n"
     "  --density LIST  layers: non-zero / all (default 0.5,0.3,0.2,0.1,0.05,0.02,0.01)\n"
-    "  --threads N     machine: also products on so many threads at a time (default 1)\n"
+    "  --threads N     config: trains on so many; machine: also products on so many at a time (default 1)\n"
     "  --json          one JSON object on stdout\n"
     "  --help\n\n"
     "Times are processor time of the thread; the sides run in turn, in short runs, and the median is given, "
@@ -48,6 +54,7 @@ static const char help[] =
     "  tally bench mnist.tally\n"
     "  tally bench mnist.tally --batch 1 --input mnist --json\n"
     "  tally bench --layers --shape 1024x1024 --density 0.2,0.1,0.05 --batch 1,64\n"
+    "  tally bench configs/mnist.json --threads 2 optim.weights.0.counter.bits=8\n"
     "  tally bench --machine --threads 2";
 
 // --- lists
@@ -104,36 +111,43 @@ static bool seconds_read(struct bench_arguments *a, const char *word) {
 // --- the command line
 // --------------------------------------------------------------------------------------------
 
-enum mode { MODEL, LAYERS, MACHINE };
+enum mode { MODEL, CONFIG, LAYERS, MACHINE };
 
 static void defaults_fill(struct bench_arguments *a, enum mode mode) {
-    static const char *const batches[] = {"1,64,256", "1,16,64,256"};
-    bool layers = mode == LAYERS;
-    if (!a->batches) list_read(&a->batches, a, "--batch", batches[layers], BENCH_LIST, batch_read);
+    static const double seconds[] = {[MODEL] = 1, [CONFIG] = 3, [LAYERS] = 2, [MACHINE] = 1};
+    const char *batches = mode == LAYERS ? "1,16,64,256" : "1,64,256";
+    if (!a->batches) list_read(&a->batches, a, "--batch", batches, BENCH_LIST, batch_read);
     if (!a->shapes)
         list_read(&a->shapes, a, "--shape", "784x300,1024x1024,4096x4096", BENCH_LIST, shape_read);
     if (!a->densities)
         list_read(&a->densities, a, "--density", "0.5,0.3,0.2,0.1,0.05,0.02,0.01", BENCH_DENSITIES,
                   density_read);
-    if (a->seconds == 0) a->seconds = layers ? 2 : 1;
+    if (a->seconds == 0) a->seconds = seconds[mode];
     if (a->threads == 0) a->threads = 1;
 }
 
-// What goes with a model, with --layers and with --machine.
-static int arguments_check(struct bench_arguments *a, enum mode mode, int argc, char **argv) {
-    if (mode != MODEL && optind != argc)
-        return cli_usage("bench", "%s: takes no model, found %s", mode == LAYERS ? "--layers" : "--machine",
+// What goes with a model, with a config, with --layers and with --machine.
+static int arguments_check(struct bench_arguments *a, enum mode *mode, int argc, char **argv) {
+    bool named = *mode == MODEL && optind < argc;
+    size_t length = named ? strlen(argv[optind]) : 0;
+    if (length > 5 && strcmp(argv[optind] + length - 5, ".json") == 0) *mode = CONFIG;
+    if (*mode > CONFIG && optind != argc)
+        return cli_usage("bench", "%s: takes no model, found %s", *mode == LAYERS ? "--layers" : "--machine",
                          argv[optind]);
-    if (mode != MODEL && a->input) return cli_usage("bench", "--input: only with a model");
-    if (mode != LAYERS && (a->shapes || a->densities))
+    if (*mode != MODEL && a->input) return cli_usage("bench", "--input: only with a model");
+    if (*mode != LAYERS && (a->shapes || a->densities))
         return cli_usage("bench", "--shape and --density: only with --layers");
-    if (mode == MACHINE && (a->batches || a->seconds > 0))
-        return cli_usage("bench", "--batch and --seconds: not with --machine");
-    if (mode != MACHINE && a->threads) return cli_usage("bench", "--threads: only with --machine");
-    if (mode == MODEL && optind + 1 != argc)
-        return cli_usage("bench", "wanted one model, --layers or --machine");
-    a->model = mode == MODEL ? argv[optind] : NULL;
-    defaults_fill(a, mode);
+    if (a->batches && (*mode == CONFIG || *mode == MACHINE))
+        return cli_usage("bench", "--batch: only with a model or --layers");
+    if (*mode == MACHINE && a->seconds > 0) return cli_usage("bench", "--seconds: not with --machine");
+    if (a->threads && (*mode == MODEL || *mode == LAYERS))
+        return cli_usage("bench", "--threads: only with a config or --machine");
+    if (*mode == MODEL && optind + 1 != argc)
+        return cli_usage("bench", "wanted one model, a config, --layers or --machine");
+    a->model = named ? argv[optind] : NULL;
+    a->overrides = (const char *const *)argv + optind + 1;
+    a->override_count = *mode == CONFIG ? argc - optind - 1 : 0;
+    defaults_fill(a, *mode);
     return EXIT_GOOD;
 }
 
@@ -192,14 +206,14 @@ static int arguments_read(struct bench_arguments *a, enum mode *mode, bool *done
         default:
             return cli_usage("bench", "unknown option or missing value: %s", argv[optind - 1]);
         }
-    int status = good ? arguments_check(a, *mode, argc, argv) : EXIT_USAGE;
+    int status = good ? arguments_check(a, mode, argc, argv) : EXIT_USAGE;
     *done = status != EXIT_GOOD;
     return status;
 }
 
 int verb_bench(int argc, char **argv) {
     static int (*const benches[])(const struct bench_arguments *, struct err *) = {
-        [MODEL] = bench_model, [LAYERS] = bench_layers, [MACHINE] = bench_machine};
+        [MODEL] = bench_model, [CONFIG] = bench_train, [LAYERS] = bench_layers, [MACHINE] = bench_machine};
     struct bench_arguments a = {0};
     enum mode mode;
     bool done;

@@ -11,7 +11,9 @@ struct bench_shape {
 };
 
 struct bench_arguments {
-    const char *model; // a file; NULL: single layers, or the machine
+    const char *model;            // a file, or a config; NULL: single layers, or the machine
+    const char *const *overrides; // of the config
+    int override_count;
     const char *input, *data_folder;
     int batch[BENCH_LIST], batches;
     struct bench_shape shape[BENCH_LIST]; // of single layers, like density
@@ -19,7 +21,7 @@ struct bench_arguments {
     double density[BENCH_DENSITIES];
     int densities;
     double seconds; // for each batch size
-    int threads;    // of the machine
+    int threads;    // of the machine, and of training
     bool json;
 };
 
@@ -40,6 +42,9 @@ int bench_model(const struct bench_arguments *a, struct err *e);
 
 // Speed of random single layers at each shape, density and batch, next to OpenBLAS: prints the tables.
 int bench_layers(const struct bench_arguments *a, struct err *e);
+
+// Where the time of training steps goes, as the config has them.
+int bench_train(const struct bench_arguments *a, struct err *e);
 
 // What the machine can do, alone.
 int bench_machine(const struct bench_arguments *a, struct err *e);
