@@ -48,14 +48,18 @@ def name_cells(case):
     return [nets.NETS[case["net"]]["title"], case["optimiser"]]
 
 
+def torch_name(optimiser):
+    return "counter, there adam" if optimiser == "counter" else optimiser
+
+
 def torch_table(cases):
     rows = []
     for case in cases:
         if "torch" not in case["rounds"][0]:
             continue
         speeds = [f"{median(rates(case['rounds'], side)):.0f}" for side in ("tally", "torch")]
-        rows.append(name_cells(case) + [str(case["threads"]), *speeds, str(case["torch_threads"]),
-                                        ratio_text(torch_ratios(case))])
+        rows.append([nets.NETS[case["net"]]["title"], torch_name(case["optimiser"]), str(case["threads"]), *speeds,
+                     str(case["torch_threads"]), ratio_text(torch_ratios(case))])
     return table("Tally against PyTorch, samples per second",
                  ["net", "optimiser", "threads", "Tally", "PyTorch", "its threads", "Tally / PyTorch", "min..max"], rows)
 
@@ -153,7 +157,7 @@ set xtics rotate by -40 ({marks})
 set xrange [-0.6:{len(places) - 0.4}]
 set logscale y 2
 set grid ytics
-set key top left
+set key outside top center horizontal
 plot 1 with lines linecolor 'black' title 'as fast', {', '.join(plots)}
 """
     try:

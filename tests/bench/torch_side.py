@@ -112,8 +112,8 @@ def optimisers_build(net, optimiser):
         params = [p for p in net.parameters() if (p.dim() >= 2) == rank]
         if name == "sgd":
             made.append(torch.optim.SGD(params, options["rate"], momentum=options["momentum"]))
-        elif name == "adam":
-            made.append(torch.optim.Adam(params, options["rate"]))
+        elif name in ("adam", "counter"):  # it has no counters: Adam, whose moments they use
+            made.append(torch.optim.Adam(params, 0.001))
         else:
             made.append(Madam(params, options["rate"]))
     return made
