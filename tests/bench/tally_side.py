@@ -79,7 +79,7 @@ def rate(program, net, optimiser, threads, seconds, guess, folder):
     metrics, summary, _ = train(program, nets.config_write(net, optimiser, epochs, folder), threads,
                                 ["--data", folder])
     rates = [line["samples_per_second"] for line in metrics[1:]]
-    return {"rate": statistics.median(rates), "blas": summary["blas"], "parameters": summary["parameters"]}
+    return {"rate": statistics.median(rates), "parameters": summary["parameters"]}
 
 
 def memory(program, optimiser):
