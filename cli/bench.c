@@ -1,5 +1,6 @@
-// tally bench: how fast an exported model runs (bench_model.c), and below which density single layers are faster than
-// OpenBLAS (bench_layers.c). The command line of both.
+// tally bench: how fast an exported model runs (bench_model.c), below which density single layers are faster than
+// OpenBLAS (bench_layers.c), where the time of training goes (bench_train.c), and what the machine can do
+// (bench_machine.c). The command line of all.
 #include "cli/bench.h"
 
 #include <getopt.h>
@@ -10,24 +11,37 @@
 #include "cli/cli.h"
 #include "src/blas.h"
 
-enum { BATCH_MAX = 1 << 16, SIDE_MAX = 1 << 14, WEIGHTS_MAX = 1 << 26, LIST_LENGTH = 256 };
+enum {
+    BATCH_MAX = 1 << 16,
+    SIDE_MAX = 1 << 14,
+    THREADS_MAX = 1024,
+    WEIGHTS_MAX = 1 << 26,
+    LIST_LENGTH = 256
+};
 
 static const char help[] =
     "usage: tally bench MODEL [options]\n"
-    "       tally bench --layers [options]\n\n"
+    "       tally bench CONFIG.json [key=value ...] [options]\n"
+    "       tally bench --layers [options]\n"
+    "       tally bench --machine [--threads N] [--json]\n\n"
     "Speed of a model that 'tally export' wrote, with its sparse and its dense kernels and with the faster "
     "of both\n"
     "for each layer (auto), on one thread; and what the machine can do: OpenBLAS's best sgemm, memory, "
     "cache.\n"
     "With --layers: random single layers of 8-bit counters next to OpenBLAS's dense product, to see below "
     "which\n"
-    "density sparse is faster.\n\n"
+    "density sparse is faster. With --machine: only what the machine can do.\n"
+    "With a config: trains for a while as it says, and tells where the time of a step goes: by op, forward "
+    "and\n"
+    "backward, by stage of the optimiser, and the rest, on the wall's clock.\n\n"
     "  --batch LIST    samples in a call (default 1,64,256; layers: 1,16,64,256)\n"
-    "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2)\n"
+    "  --seconds S     for each batch size (default 1; layers: for each shape and batch, 2); config: in all, "
+    "3\n"
     "  --input SET     images of a data set such as mnist; else random ones, 19 % of the pixels not zero\n"
     "  --data DIR      look for data here first\n"
     "  --shape LIST    layers: IN x OUT (default 784x300,1024x1024,4096x4096)\n"
     "  --density LIST  layers: non-zero / all (default 0.5,0.3,0.2,0.1,0.05,0.02,0.01)\n"
+    "  --threads N     config: trains on so many; machine: also products on so many at a time (default 1)\n"
     "  --json          one JSON object on stdout\n"
     "  --help\n\n"
     "Times are processor time of the thread; the sides run in turn, in short runs, and the median is given, "
@@ -39,7 +53,9 @@ static const char help[] =
     "examples:\n"
     "  tally bench mnist.tally\n"
     "  tally bench mnist.tally --batch 1 --input mnist --json\n"
-    "  tally bench --layers --shape 1024x1024 --density 0.2,0.1,0.05 --batch 1,64";
+    "  tally bench --layers --shape 1024x1024 --density 0.2,0.1,0.05 --batch 1,64\n"
+    "  tally bench configs/mnist.json --threads 2 optim.weights.0.counter.bits=8\n"
+    "  tally bench --machine --threads 2";
 
 // --- lists
 // -----------------------------------------------------------------------------------------------------------
@@ -95,39 +111,64 @@ static bool seconds_read(struct bench_arguments *a, const char *word) {
 // --- the command line
 // --------------------------------------------------------------------------------------------
 
-static void defaults_fill(struct bench_arguments *a, bool layers) {
-    static const char *const batches[] = {"1,64,256", "1,16,64,256"};
-    if (!a->batches) list_read(&a->batches, a, "--batch", batches[layers], BENCH_LIST, batch_read);
+enum mode { MODEL, CONFIG, LAYERS, MACHINE };
+
+static void defaults_fill(struct bench_arguments *a, enum mode mode) {
+    static const double seconds[] = {[MODEL] = 1, [CONFIG] = 3, [LAYERS] = 2, [MACHINE] = 1};
+    const char *batches = mode == LAYERS ? "1,16,64,256" : "1,64,256";
+    if (!a->batches) list_read(&a->batches, a, "--batch", batches, BENCH_LIST, batch_read);
     if (!a->shapes)
         list_read(&a->shapes, a, "--shape", "784x300,1024x1024,4096x4096", BENCH_LIST, shape_read);
     if (!a->densities)
         list_read(&a->densities, a, "--density", "0.5,0.3,0.2,0.1,0.05,0.02,0.01", BENCH_DENSITIES,
                   density_read);
-    if (a->seconds == 0) a->seconds = layers ? 2 : 1;
+    if (a->seconds == 0) a->seconds = seconds[mode];
+    if (a->threads == 0) a->threads = 1;
 }
 
-// What goes with a model, and what with --layers.
-static int arguments_check(struct bench_arguments *a, bool layers, int argc, char **argv) {
-    if (layers && optind != argc)
-        return cli_usage("bench", "--layers: takes no model, found %s", argv[optind]);
-    if (layers && a->input) return cli_usage("bench", "--input: only with a model");
-    if (!layers && (a->shapes || a->densities))
+// What goes with a model, with a config, with --layers and with --machine.
+static int arguments_check(struct bench_arguments *a, enum mode *mode, int argc, char **argv) {
+    bool named = *mode == MODEL && optind < argc;
+    size_t length = named ? strlen(argv[optind]) : 0;
+    if (length > 5 && strcmp(argv[optind] + length - 5, ".json") == 0) *mode = CONFIG;
+    if (*mode > CONFIG && optind != argc)
+        return cli_usage("bench", "%s: takes no model, found %s", *mode == LAYERS ? "--layers" : "--machine",
+                         argv[optind]);
+    if (*mode != MODEL && a->input) return cli_usage("bench", "--input: only with a model");
+    if (*mode != LAYERS && (a->shapes || a->densities))
         return cli_usage("bench", "--shape and --density: only with --layers");
-    if (!layers && optind + 1 != argc) return cli_usage("bench", "wanted one model, or --layers");
-    a->model = layers ? NULL : argv[optind];
-    defaults_fill(a, layers);
+    if (a->batches && (*mode == CONFIG || *mode == MACHINE))
+        return cli_usage("bench", "--batch: only with a model or --layers");
+    if (*mode == MACHINE && a->seconds > 0) return cli_usage("bench", "--seconds: not with --machine");
+    if (a->threads && (*mode == MODEL || *mode == LAYERS))
+        return cli_usage("bench", "--threads: only with a config or --machine");
+    if (*mode == MODEL && optind + 1 != argc)
+        return cli_usage("bench", "wanted one model, a config, --layers or --machine");
+    a->model = named ? argv[optind] : NULL;
+    a->overrides = (const char *const *)argv + optind + 1;
+    a->override_count = *mode == CONFIG ? argc - optind - 1 : 0;
+    defaults_fill(a, *mode);
     return EXIT_GOOD;
 }
 
+static bool mode_set(enum mode *mode, enum mode wanted) {
+    if (*mode != MODEL && *mode != wanted)
+        return cli_usage("bench", "--layers and --machine: one of them"), false;
+    *mode = wanted;
+    return true;
+}
+
 // EXIT_GOOD, or another status; `done` when there is nothing more to do.
-static int arguments_read(struct bench_arguments *a, bool *done, int argc, char **argv) {
+static int arguments_read(struct bench_arguments *a, enum mode *mode, bool *done, int argc, char **argv) {
     static const struct option options[] = {
         {"batch", required_argument, NULL, 'b'},   {"seconds", required_argument, NULL, 's'},
         {"input", required_argument, NULL, 'i'},   {"data", required_argument, NULL, 'd'},
         {"layers", no_argument, NULL, 'l'},        {"shape", required_argument, NULL, 'S'},
-        {"density", required_argument, NULL, 'D'}, {"json", no_argument, NULL, 'j'},
+        {"density", required_argument, NULL, 'D'}, {"machine", no_argument, NULL, 'm'},
+        {"threads", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
-    bool layers = false, good = true;
+    bool good = true;
+    *mode = MODEL;
     *done = true;
     opterr = 0;
     for (int letter; good && (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
@@ -144,13 +185,17 @@ static int arguments_read(struct bench_arguments *a, bool *done, int argc, char 
             a->data_folder = optarg;
             break;
         case 'l':
-            layers = true;
+        case 'm':
+            good = mode_set(mode, letter == 'l' ? LAYERS : MACHINE);
             break;
         case 'S':
             good = list_read(&a->shapes, a, "--shape", optarg, BENCH_LIST, shape_read);
             break;
         case 'D':
             good = list_read(&a->densities, a, "--density", optarg, BENCH_DENSITIES, density_read);
+            break;
+        case 't':
+            good = cli_number(&a->threads, "bench", "--threads", optarg, 1, THREADS_MAX);
             break;
         case 'j':
             a->json = true;
@@ -161,18 +206,20 @@ static int arguments_read(struct bench_arguments *a, bool *done, int argc, char 
         default:
             return cli_usage("bench", "unknown option or missing value: %s", argv[optind - 1]);
         }
-    int status = good ? arguments_check(a, layers, argc, argv) : EXIT_USAGE;
+    int status = good ? arguments_check(a, mode, argc, argv) : EXIT_USAGE;
     *done = status != EXIT_GOOD;
     return status;
 }
 
 int verb_bench(int argc, char **argv) {
+    static int (*const benches[])(const struct bench_arguments *, struct err *) = {
+        [MODEL] = bench_model, [CONFIG] = bench_train, [LAYERS] = bench_layers, [MACHINE] = bench_machine};
     struct bench_arguments a = {0};
+    enum mode mode;
     bool done;
-    int status = arguments_read(&a, &done, argc, argv);
+    int status = arguments_read(&a, &mode, &done, argc, argv);
     if (done) return status;
     struct err e;
     blas_start();
-    int result = a.model ? bench_model(&a, &e) : bench_layers(&a, &e);
-    return result == 0 ? EXIT_GOOD : cli_fail(&e);
+    return benches[mode](&a, &e) == 0 ? EXIT_GOOD : cli_fail(&e);
 }

@@ -319,7 +319,7 @@ int bench_layers(const struct bench_arguments *a, struct err *e) {
     struct machine machine;
     struct log log;
     log_open(&log, a->json);
-    machine_measure(&machine);
+    machine_measure(&machine, 1);
     int result = 0;
     for (int i = 0; i < a->shapes && result == 0; i++)
         result = shape_measure(rows + i * a->batches, a->shape[i], a, &log, e);

@@ -213,7 +213,7 @@ static void model_measure(struct side sides[SIDES], const struct inputs *in,
         batch_measure(sides, (size_t)a->batch[i], a->seconds, a->json ? list : NULL);
         if (!a->json) fflush(stdout);
     }
-    machine_measure(&machine);
+    machine_measure(&machine, 1);
     json_add(out, "machine", machine_json_new(&machine));
     json_add(out, "batches", list);
     if (a->json) {

@@ -14,7 +14,9 @@ static const struct verb verbs[] = {
     {"sweep", "train a grid or random draws of options, sorted by validation error", verb_sweep},
     {"export", "write a trained run in a format that others read, sparse", verb_export},
     {"infer", "run an exported model on a picture, an array or a data set", verb_infer},
-    {"bench", "speed of an exported model, or of sparse layers next to dense ones", verb_bench},
+    {"bench",
+     "speed of an exported model, of sparse layers, of the machine; where a training step's time goes",
+     verb_bench},
     {"data", "what a data set is; or the set as folders of PNG images", verb_data},
     {"list", "every layer, op, stage, number system, data set with its options", verb_list},
     {NULL, NULL, NULL}};

@@ -219,10 +219,12 @@ static struct tensor *samples_take(struct truth *truth, const struct run *r, str
 static struct tensor *forward(const struct run *r, struct tape *t, enum part part, size_t first, size_t count,
                               struct score *score, real *out) {
     struct truth truth;
+    profile_start(t->profile, PROFILE_PART, "gather");
     struct tensor *x = samples_take(&truth, r, t, part, first, count);
     t->epoch = r->epoch;
     struct tensor *y = model_forward(r->model, t, x);
     struct tensor *loss = loss_forward(&r->loss, t, y, &truth);
+    profile_start(t->profile, PROFILE_PART, "score");
     score_add(score, &r->loss, y, &truth, loss);
     if (out) memcpy(out, y->value, y->size * sizeof *out);
     return loss;
@@ -245,10 +247,11 @@ static void shard_step(void *context, int shard) {
     struct run *r = task->run;
     size_t shards = (size_t)r->config.train.shards, s = (size_t)shard;
     size_t from = s * task->count / shards, to = (s + 1) * task->count / shards;
+    struct tape *t = r->tapes[shard];
+    profile_start(t->profile, PROFILE_PART, "zero gradients");
     params_zero_grad(r->params, shard);
     r->scores[shard] = (struct score){0};
-    if (from == to) return;
-    struct tape *t = r->tapes[shard];
+    if (from == to) return profile_stop(t->profile);
     tape_reset(t, true);
     t->dropout = rng_row(rng_stream((uint64_t)r->config.seed, "dropout"), (uint64_t)r->step * shards + s);
     struct tensor *loss = forward(r, t, PART_TRAIN, task->first + from, to - from, &r->scores[shard], NULL);
@@ -261,8 +264,11 @@ double run_step(struct run *r) {
     size_t left = r->batches.count[PART_TRAIN] - first;
     struct batch_task task = {r, first, left < batch ? left : batch};
     int shards = (int)r->config.train.shards;
+    profile_start(r->profile, PROFILE_PART, "shards");
     parallel_for(r->threads, shards, shard_step, &task);
+    profile_start(r->profile, PROFILE_PART, "reduce");
     params_reduce(r->params, r->threads);
+    profile_start(r->profile, PROFILE_PART, "buffers");
     double seen = (double)r->epoch * (double)r->batches.count[PART_TRAIN] + (double)(first + task.count);
     params_update_buffers(r->params, task.count, seen);
     struct score sum = {0};
@@ -272,6 +278,12 @@ double run_step(struct run *r) {
     optim_step(r->optim, ++r->step, position, (double)r->config.train.epochs, r->threads);
     r->batch++;
     return score_loss(sum);
+}
+
+void run_measure(struct run *r, struct profile *profiles) {
+    int shards = (int)r->config.train.shards;
+    for (int i = 0; i < shards; i++) r->tapes[i]->profile = profiles ? &profiles[i] : NULL;
+    r->profile = r->optim->profile = profiles ? &profiles[shards] : NULL;
 }
 
 struct evaluate_task {

@@ -25,6 +25,7 @@ struct run {
     struct tape **tapes;  // one per shard
     struct score *scores; // one per shard
     int threads;
+    struct profile *profile; // of what shards don't do; NULL: nothing is measured
 
     // Position: batches of this epoch that are done, steps of the run, and this epoch's sums so far.
     int64_t epoch, batch, step;
@@ -52,6 +53,10 @@ int64_t run_batches(const struct run *r); // per epoch
 
 // One step on the next batch; adds to r->training. Returns the batch's mean loss, which may be non-finite.
 double run_step(struct run *r);
+
+// From here on steps are measured: shard i's into profiles[i], what is done for all together into profiles[shards], where
+// the part "shards" is the time until all shards are done. NULL: no longer.
+void run_measure(struct run *r, struct profile *profiles);
 
 // Runs the model over a part of the data without training.
 struct score run_evaluate(struct run *r, enum part part);

@@ -257,14 +257,17 @@ static void update_span(void *context, int i) {
 
 void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads) {
     struct step step = {number, schedule_factor(&o->schedule, epoch, epochs), o->sparsity.frozen, threads};
+    profile_start(o->profile, PROFILE_PART, "missed steps");
     lazy_step(o, &step);
     for (int list = 0; list < OPTIM_LISTS; list++)
         for (int i = 0; i < o->count[list]; i++) {
             struct stage *s = &o->stages[list][i];
+            profile_start(o->profile, PROFILE_STAGE, s->path);
             if (s->type->prepare) s->type->prepare(s, &step);
             struct update u = {s, &step};
             parallel_for(threads, s->work_count, update_span, &u);
         }
+    profile_stop(o->profile);
 }
 
 double optim_state_bytes(const struct optim *o, int list) {

@@ -15,6 +15,7 @@
 #include "optim/sparsity.h"
 #include "src/json.h"
 #include "src/params.h"
+#include "src/profile.h"
 
 enum { STAGE_SLOTS = 3, STAGES_LIMIT = 8 };
 
@@ -94,6 +95,7 @@ struct optim {
     struct lazy lazy;
     struct params *params;
     uint64_t seed;
+    struct profile *profile; // NULL: nothing is measured
 };
 
 // Builds the optimiser described by {"weights": [...], "others": [...], "schedule": ..., "sparsity": {...}}

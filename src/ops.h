@@ -21,6 +21,8 @@ struct op {
     const char *name;
     // Adds to the gradient of each input that has one, from y->grad.
     void (*backward)(struct tape *t, struct tensor *y);
+    // Floating-point operations of its matrix products, forward or backward, for measurements; NULL: it has none.
+    double (*flops)(const struct tensor *y, bool backward);
     // For the gradient check: the shapes of the op's differentiable inputs, how many there are, and the op
     // applied to them.
     struct shape example_input[OP_INPUTS];

@@ -36,6 +36,11 @@ static real *zeros(struct tape *t, size_t size) {
     return memset(arena_alloc(t->arena, size, sizeof(real)), 0, size * sizeof(real));
 }
 
+static void values_alloc(struct tape *t, struct tensor *x, bool with_grad) {
+    x->value = arena_alloc(t->arena, x->size, sizeof(real));
+    if (with_grad) x->grad = zeros(t, x->size);
+}
+
 struct tensor *tape_input(struct tape *t, struct shape shape, real *value) {
     struct tensor *x = tensor_add(t, shape);
     x->value = value;
@@ -44,8 +49,7 @@ struct tensor *tape_input(struct tape *t, struct shape shape, real *value) {
 
 struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad) {
     struct tensor *x = tensor_add(t, shape);
-    x->value = arena_alloc(t->arena, x->size, sizeof(real));
-    if (with_grad) x->grad = zeros(t, x->size);
+    values_alloc(t, x, with_grad);
     return x;
 }
 
@@ -60,17 +64,20 @@ struct tensor *tape_param(struct tape *t, int param) {
 struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape, struct tensor *a,
                          struct tensor *b, struct tensor *c) {
     bool with_grad = t->recording && ((a && a->grad) || (b && b->grad) || (c && c->grad));
-    struct tensor *y = tape_leaf(t, shape, with_grad);
+    struct tensor *y = tensor_add(t, shape);
     y->op = op;
     y->input[0] = a, y->input[1] = b, y->input[2] = c;
+    if (t->profile) profile_op(t->profile, PROFILE_FORWARD, y);
+    values_alloc(t, y, with_grad);
     return y;
 }
 
 struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x) {
     struct tensor *y = tape_input(t, shape, x->value);
-    if (t->recording && x->grad) y->grad = zeros(t, y->size);
     y->op = op;
     y->input[0] = x;
+    if (t->profile) profile_op(t->profile, PROFILE_FORWARD, y);
+    if (t->recording && x->grad) y->grad = zeros(t, y->size);
     return y;
 }
 
@@ -82,6 +89,10 @@ void tape_backward(struct tape *t, struct tensor *loss, real seed) {
     CHECK(loss->size == 1, "backward from a tensor of %zu values", loss->size);
     if (!loss->grad) return;
     loss->grad[0] += seed;
-    for (struct tensor *y = t->newest; y; y = y->older)
-        if (y->op && y->grad) y->op->backward(t, y);
+    for (struct tensor *y = t->newest; y; y = y->older) {
+        if (!y->op || !y->grad) continue;
+        if (t->profile) profile_op(t->profile, PROFILE_BACKWARD, y);
+        y->op->backward(t, y);
+    }
+    profile_stop(t->profile);
 }

@@ -11,6 +11,7 @@
 
 #include "src/arena.h"
 #include "src/params.h"
+#include "src/profile.h"
 #include "src/rng.h"
 #include "src/shape.h"
 
@@ -33,12 +34,13 @@ struct tape {
     struct arena *arena;
     struct params *params; // may be NULL in tests
     struct tensor *newest;
-    int shard;              // whose gradients tape_param adds to
-    bool training;          // dropout drops
-    bool recording;         // gradients will be asked for
-    struct rng dropout;     // position in the step's dropout stream
-    int64_t epoch;          // of the run, for what changes with the epochs
-    struct tensor *penalty; // what layers add to the loss of a training step; NULL: nothing
+    int shard;               // whose gradients tape_param adds to
+    bool training;           // dropout drops
+    bool recording;          // gradients will be asked for
+    struct rng dropout;      // position in the step's dropout stream
+    int64_t epoch;           // of the run, for what changes with the epochs
+    struct profile *profile; // NULL: nothing is measured
+    struct tensor *penalty;  // what layers add to the loss of a training step; NULL: nothing
 };
 
 struct tape *tape_new(struct params *params, int shard);

@@ -199,6 +199,112 @@ static void layers_table(void **state) {
     mem_free(text);
 }
 
+// --- a config ----------------------------------------------------------------------------------------------------
+
+static const char config_text[] =
+    "{\"data\": {\"set\": {\"digits\": {\"train\": 210, \"test\": 10}}, \"validation\": 0},\n"
+    " \"model\": [\"flatten\", {\"linear\": {\"out\": 20}}, \"relu\", {\"linear\": {\"out\": 10}}],\n"
+    " \"optim\": {\"weights\": [\"clip\", \"counter\"], \"others\": [\"adam\"]}, \"train\": {\"batch\": 50, "
+    "\"shards\": 2}}\n";
+
+static const struct json *row_of(const struct json *rows, const char *group, const char *name) {
+    for (int i = 0; i < json_count(rows); i++) {
+        const struct json *row = json_item(rows, i);
+        if (strcmp(word_of(row, "group"), group) == 0 && strcmp(word_of(row, "name"), name) == 0) return row;
+    }
+    fail_msg("no row '%s' of '%s'", name, group);
+    return NULL;
+}
+
+// Times add up, and are sorted within a group.
+static void rows_check(const struct json *tree, const struct json *rows) {
+    double ms = 0, share = 0, mflop = 0;
+    for (int i = 0; i < json_count(rows); i++) {
+        const struct json *row = json_item(rows, i), *before = i ? json_item(rows, i - 1) : NULL;
+        ms += number_of(row, "ms");
+        share += number_of(row, "share");
+        assert_true(number_of(row, "ms") >= 0 && number_of(row, "calls") > 0);
+        if (before && strcmp(word_of(row, "group"), word_of(before, "group")) == 0)
+            assert_true(number_of(row, "ms") <= number_of(before, "ms"));
+        bool products = strcmp(word_of(row, "name"), "linear") == 0;
+        assert_int_equal(json_find(row, "mflop") != NULL, products);
+        if (!products) continue;
+        mflop += number_of(row, "mflop");
+        assert_nearly(number_of(row, "gflops") * number_of(row, "ms"), number_of(row, "mflop"));
+        assert_true(number_of(row, "of_gemm") > 0);
+    }
+    assert_nearly(ms, number_of(tree, "ms_per_step_measured"));
+    assert_nearly(share, 1);
+    assert_nearly(mflop, number_of(tree, "mflop"));
+}
+
+static void config_json(void **state) {
+    (void)state;
+    static const char *const others[] = {"gather", "zero gradients", "score", "reduce", "rest"};
+    assert_int_equal(
+        RUN("bench", "small.json", "train.shards=2", "--seconds", "0.05", "--threads", "2", "--json"), 0);
+    struct json *tree = log_json();
+    const struct json *rows = node_of(tree, "rows");
+    assert_string_equal(word_of(tree, "config"), "small.json");
+    assert_string_equal(word_of(tree, "dataset"), "digits");
+    assert_true(number_of(tree, "batch") == 50 && number_of(tree, "shards") == 2);
+    assert_true(number_of(tree, "threads") == 2 && number_of(tree, "steps") >= 1);
+    number_of(node_of(tree, "machine"), "gemms_gflops");
+    assert_nearly(number_of(tree, "samples_per_second") * number_of(tree, "ms_per_step"), 50 * 1e3);
+    assert_nearly(number_of(tree, "gflops") * number_of(tree, "ms_per_step"), number_of(tree, "mflop"));
+    rows_check(tree, rows);
+    const struct json *forward = row_of(rows, "forward", "linear"),
+                      *backward = row_of(rows, "backward", "linear");
+    assert_true(number_of(forward, "calls") == 4 && number_of(backward, "calls") == 4);
+    assert_nearly(number_of(forward, "mflop"), 2e-6 * 50 * (PIXELS * 20 + 20 * 10));
+    assert_nearly(number_of(backward, "mflop"), 2e-6 * 50 * (PIXELS * 20 + 2 * 20 * 10));
+    double numbers = 50 * (PIXELS + 20 + 20 + 10) + 2 * (PIXELS * 20 + 20 + 20 * 10 + 10);
+    assert_nearly(number_of(forward, "flop_per_byte"), 1e6 * number_of(forward, "mflop") / (4 * numbers));
+    row_of(rows, "forward", "cross_entropy");
+    row_of(rows, "backward", "relu");
+    row_of(rows, "optimiser", "weights.0.clip");
+    row_of(rows, "optimiser", "weights.1.counter");
+    row_of(rows, "optimiser", "others.0.adam");
+    for (int i = 0; i < 5; i++) row_of(rows, "other", others[i]);
+    json_free(tree);
+}
+
+static void config_table(void **state) {
+    (void)state;
+    static const char *const lines[] = {"small.json: digits, batch 50 in 2 shards, 1 thread\n",
+                                        ": sgemm ",
+                                        "\nforward\n",
+                                        "\nbackward\n",
+                                        "\noptimiser\n",
+                                        "\nother\n",
+                                        "\na step: "};
+    assert_int_equal(RUN("bench", "small.json", "--seconds", "0.02"), 0);
+    char *text = log_text();
+    for (int i = 0; i < 7; i++) assert_int_equal(count_of(text, lines[i]), 1);
+    assert_int_equal(count_of(text, "\n  linear "), 2);
+    assert_int_equal(count_of(text, "nan") + count_of(text, "inf "), 0);
+    mem_free(text);
+}
+
+// --- the machine -------------------------------------------------------------------------------------------------
+
+static void machine(void **state) {
+    (void)state;
+    assert_int_equal(RUN("bench", "--machine", "--threads", "2", "--json"), 0);
+    struct json *tree = log_json();
+    assert_int_equal(numbers_check(tree), 6);
+    assert_non_null(strstr(word_of(tree, "blas"), "OpenBLAS"));
+    assert_true(number_of(tree, "threads") == 2);
+    number_of(tree, "gemm_gflops");
+    number_of(tree, "gemms_gflops");
+    json_free(tree);
+    assert_int_equal(RUN("bench", "--machine"), 0);
+    char *text = log_text();
+    assert_int_equal(count_of(text, ": sgemm ") + count_of(text, "\nmemory: reads "), 2);
+    assert_int_equal(count_of(text, "threads at a time"), 0);
+    mem_free(text);
+}
+
 // --- what goes wrong ---------------------------------------------------------------------------------------------
 
 static const struct {
@@ -206,11 +312,22 @@ static const struct {
     int status;
     const char *message;
 } bads[] = {
-    {{"bench"}, 2, "wanted one model, or --layers; see 'tally bench --help'"},
-    {{"bench", "m.tally", "n.tally"}, 2, "wanted one model, or --layers; see 'tally bench --help'"},
+    {{"bench"}, 2, "wanted one model, a config, --layers or --machine; see 'tally bench --help'"},
+    {{"bench", "m.tally", "n.tally"},
+     2,
+     "wanted one model, a config, --layers or --machine; see 'tally bench --help'"},
     {{"bench", "gone.tally"}, 1, "gone.tally: No such file or directory"},
     {{"bench", "text.tally"}, 1, "text.tally: not a Tally model: it does not begin with \"TLYN\""},
     {{"bench", "run"}, 1, "run: a run, not a model; make one with 'tally export run --format tally -o FILE'"},
+    {{"bench", "gone.json"}, 1, "gone.json: No such file or directory"},
+    {{"bench", "small.json", "batch=300"}, 1, "small.json: 210 training samples, fewer than a batch of 300"},
+    {{"bench", "small.json", "btach=3"},
+     1,
+     "small.json: unknown key 'btach'; known: name, seed, dataset, data, model, optim, train"},
+    {{"bench", "small.json", "--batch", "3"},
+     2,
+     "--batch: only with a model or --layers; see 'tally bench --help'"},
+    {{"bench", "small.json", "--input", "mnist"}, 2, "--input: only with a model; see 'tally bench --help'"},
     {{"bench", "m.tally", "--batch", "1,0"},
      2,
      "--batch: '0' is not a whole number in 1 .. 65536; see 'tally bench --help'"},
@@ -237,6 +354,14 @@ static const struct {
      2,
      "--layers: takes no model, found m.tally; see 'tally bench --help'"},
     {{"bench", "--layers", "--input", "mnist"}, 2, "--input: only with a model; see 'tally bench --help'"},
+    {{"bench", "--machine", "m.tally"},
+     2,
+     "--machine: takes no model, found m.tally; see 'tally bench --help'"},
+    {{"bench", "--machine", "--layers"}, 2, "--layers and --machine: one of them; see 'tally bench --help'"},
+    {{"bench", "--machine", "--seconds", "1"}, 2, "--seconds: not with --machine; see 'tally bench --help'"},
+    {{"bench", "m.tally", "--threads", "2"},
+     2,
+     "--threads: only with a config or --machine; see 'tally bench --help'"},
     {{"bench", "--layers", "--shape", "784"},
      2,
      "--shape: '784' is not INxOUT, each 1 .. 16384, at most 67108864 together; see 'tally bench --help'"},
@@ -275,6 +400,7 @@ static int folder_make(void **state) {
     struct err e;
     unsetenv("TALLY_DATA");
     if (!mkdtemp(folder) || chdir(folder) != 0) return -1;
+    if (file_write_text("small.json", config_text, &e) != 0) return -1;
     const struct nets_weights w = {NUMBER_SQUARE, 127, 0.05, BIAS_FLOATS};
     struct net *n = nets_new(shape_3(1, SIDE, SIDE));
     nets_add(n, NET_FLATTEN);
@@ -294,8 +420,9 @@ static int folder_remove(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(model_json), cmocka_unit_test(model_table),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(model_json),  cmocka_unit_test(model_table),
                                        cmocka_unit_test(layers_json), cmocka_unit_test(layers_table),
-                                       cmocka_unit_test(bad_input)};
+                                       cmocka_unit_test(config_json), cmocka_unit_test(config_table),
+                                       cmocka_unit_test(machine),     cmocka_unit_test(bad_input)};
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

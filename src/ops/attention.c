@@ -194,12 +194,21 @@ static void attention_backward(struct tape *t, struct tensor *y) {
     }
 }
 
+static double attention_flops(const struct tensor *y, bool backward) {
+    double flops = 0;
+    int n = y->shape.dim[2] / ((const struct saved *)y->saved)->heads;
+    for (struct block b = {0}; block_next(&b, y->saved, y);)
+        flops += (backward ? 8.0 : 4.0) * (double)block_size(&b) * n;
+    return flops;
+}
+
 static struct tensor *attention_example(struct tape *t, struct tensor **x) {
     return op_attention(t, x[0], 2, true, 3, 2);
 }
 
 const struct op attention_op = {.name = "attention",
                                 .backward = attention_backward,
+                                .flops = attention_flops,
                                 .example = attention_example,
                                 .example_input = {{3, {2, 5, 12}}},
                                 .example_inputs = 1};

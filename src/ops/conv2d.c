@@ -190,6 +190,13 @@ static void conv2d_backward(struct tape *t, struct tensor *y) {
     }
 }
 
+static double conv2d_flops(const struct tensor *y, bool backward) {
+    const struct tensor *x = y->input[0], *weight = y->input[1];
+    const struct conv *c = y->saved;
+    int products = backward ? (x->grad != NULL) + (weight->grad != NULL) : 1;
+    return 2.0 * products * (double)y->size * c->depth;
+}
+
 static struct tensor *conv2d_example(struct tape *t, struct tensor **x) {
     static const struct window w = {.size = {3, 2}, .stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}};
     return op_conv2d(t, x[0], x[1], x[2], &w, 2);
@@ -197,6 +204,7 @@ static struct tensor *conv2d_example(struct tape *t, struct tensor **x) {
 
 const struct op conv2d_op = {.name = "conv2d",
                              .backward = conv2d_backward,
+                             .flops = conv2d_flops,
                              .example = conv2d_example,
                              .example_input = {{4, {2, 4, 5, 4}}, {4, {6, 2, 3, 2}}, {1, {6}}},
                              .example_inputs = 3};

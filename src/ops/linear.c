@@ -46,12 +46,19 @@ static void linear_backward(struct tape *t, struct tensor *y) {
             for (int j = 0; j < out; j++) bias->grad[j] += y->grad[(size_t)i * (size_t)out + (size_t)j];
 }
 
+static double linear_flops(const struct tensor *y, bool backward) {
+    const struct tensor *x = y->input[0], *weight = y->input[1];
+    int products = backward ? (x->grad != NULL) + (weight->grad != NULL) : 1;
+    return 2.0 * products * (double)y->size * weight->shape.dim[1];
+}
+
 static struct tensor *linear_example(struct tape *t, struct tensor **x) {
     return op_linear(t, x[0], x[1], x[2]);
 }
 
 const struct op linear_op = {.name = "linear",
                              .backward = linear_backward,
+                             .flops = linear_flops,
                              .example = linear_example,
                              .example_input = {{3, {3, 2, 4}}, {2, {5, 4}}, {1, {5}}},
                              .example_inputs = 3};

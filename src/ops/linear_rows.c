@@ -124,6 +124,18 @@ static void linear_rows_backward(struct tape *t, struct tensor *y) {
     }
 }
 
+static double linear_rows_flops(const struct tensor *y, bool backward) {
+    const struct tensor *x = y->input[0], *weight = y->input[1];
+    int products = backward ? (x->grad != NULL) + (weight->grad != NULL) : 1;
+    double chosen = 0;
+    size_t listed = 0;
+    for (int at = 0; at < ((const struct choice *)y->saved)->count;) {
+        struct part part = part_next(&at, &listed, y->saved, x->shape.dim[0], y->shape.dim[1]);
+        chosen += (double)part.rows * part.samples;
+    }
+    return 2 * products * chosen * x->shape.dim[1];
+}
+
 // Samples 0 and 2 have unit 0, samples 1, 2 and 4 unit 2, sample 3 unit 3 with its one row; unit 1 sleeps.
 static struct tensor *linear_rows_example(struct tape *t, struct tensor **x) {
     static const int unit[] = {0, 2, 3}, samples[] = {2, 3, 1}, sample[] = {0, 2, 1, 2, 4, 3};
@@ -133,6 +145,7 @@ static struct tensor *linear_rows_example(struct tape *t, struct tensor **x) {
 
 const struct op linear_rows_op = {.name = "linear_rows",
                                   .backward = linear_rows_backward,
+                                  .flops = linear_rows_flops,
                                   .example = linear_rows_example,
                                   .example_input = {{2, {5, 3}}, {2, {7, 3}}, {1, {7}}},
                                   .example_inputs = 3};
