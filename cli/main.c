@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "experiments/version.h"
+#include "src/parallel.h"
 
 static const struct verb verbs[] = {
     {"train", "train a network as a config says", verb_train},
@@ -35,6 +36,7 @@ static void help_print(void) {
 }
 
 int main(int argc, char **argv) {
+    parallel_start(argv);
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
     if (strcmp(name, "train") == 0) return verb_train(argc, argv);

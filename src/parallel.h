@@ -8,6 +8,12 @@
 // A task must write only what no other task touches; then the result is the same for any number of threads.
 void parallel_for(int threads, int tasks, void (*work)(void *context, int task), void *context);
 
+// For main, before anything else: threads that wait for each other go to sleep soon. GCC's OpenMP lets them spin for some
+// milliseconds, and where another process has taken a processor, the one that spins keeps the one it waits for from
+// running. It reads the environment before main, so the program starts itself anew, once, with GOMP_SPINCOUNT set; not
+// where the caller has set it or OMP_WAIT_POLICY. Does nothing where that can't be done.
+void parallel_start(char **argv);
+
 // How many processors this process may use.
 int parallel_processors(void);
 
