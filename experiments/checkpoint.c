@@ -248,6 +248,7 @@ static int buffer_check(const struct param *p, struct err *e) {
 
 // Copies each tensor of the run's list from the file; both must hold the same names, types and shapes.
 static int tensors_load(struct run *r, const struct safetensors *file, bool frozen, struct err *e) {
+    optim_settle(r->optim, r->threads);
     for (int i = 0; i < r->params->count; i++)
         if (frozen && param_is_weight(&r->params->list[i])) param_freeze(&r->params->list[i]);
     struct list l = list_new(r, frozen);
@@ -279,6 +280,15 @@ static int position_load(struct run *r, const struct safetensors *file, struct e
     return 0;
 }
 
+// How frozen layers are computed may change, though not to the same bits; and older files don't say.
+static void config_forgive(struct json *theirs, const struct run *r) {
+    struct err ignored;
+    char assignment[80];
+    snprintf(assignment, sizeof assignment, "optim.sparsity.sparse_density=%.17g",
+             r->optim->sparsity.sparse_density);
+    if (json_at(theirs, "optim.sparsity")) json_override(theirs, assignment, &ignored);
+}
+
 static int config_check(const struct run *r, const struct safetensors *file, struct err *e) {
     static const char key[] = "__metadata__.config";
     const char *text = safetensors_meta(file, "config");
@@ -291,6 +301,7 @@ static int config_check(const struct run *r, const struct safetensors *file, str
         return -1;
     }
     char path[JSON_PATH];
+    config_forgive(theirs, r);
     json_difference(path, r->resolved, theirs);
     if (*path) {
         const struct json *there = json_at(theirs, path), *here = json_at(r->resolved, path);

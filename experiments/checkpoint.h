@@ -15,7 +15,8 @@ int checkpoint_save(const struct run *r, const char *path, struct err *e);
 // Reads and checks the file; what it says of itself is in the metadata. Close with safetensors_close.
 int checkpoint_open(struct safetensors *file, const char *path, struct err *e);
 
-// Puts the file's state into a run that was opened with the same config; an error names the key that differs.
+// Puts the file's state into a run that was opened with the same config; an error names the key that differs. Only
+// optim.sparsity.sparse_density may differ.
 int checkpoint_load(struct run *r, const struct safetensors *file, const char *path, struct err *e);
 
 // The config a checkpoint was made with.

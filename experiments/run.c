@@ -264,6 +264,7 @@ double run_step(struct run *r) {
     size_t left = r->batches.count[PART_TRAIN] - first;
     struct batch_task task = {r, first, left < batch ? left : batch};
     int shards = (int)r->config.train.shards;
+    optim_ready(r->optim);
     profile_start(r->profile, PROFILE_PART, "shards");
     parallel_for(r->threads, shards, shard_step, &task);
     profile_start(r->profile, PROFILE_PART, "reduce");
@@ -310,7 +311,9 @@ static void shard_evaluate(void *context, int shard) {
 struct score run_logits(struct run *r, enum part part, real *logits) {
     struct evaluate_task task = {r, part, logits};
     optim_settle(r->optim, r->threads);
+    optim_ready(r->optim);
     parallel_for(r->threads, (int)r->config.train.shards, shard_evaluate, &task);
+    optim_settle(r->optim, r->threads);
     struct score sum = {0};
     for (int i = 0; i < r->config.train.shards; i++) score_sum(&sum, &r->scores[i]);
     return sum;

@@ -36,7 +36,7 @@ static void project(struct layer *l, struct params *ps, int out, const char *wei
                     int *param) {
     const struct attention *config = l->config;
     int d = l->in.dim[1];
-    param[0] = layer_add_param(l, ps, weight, shape_2(out, d), init_bound(config->init, d, out), 0);
+    param[0] = layer_add_matrix(l, ps, weight, out, d, config->init);
     param[1] = config->bias ? layer_add_param(l, ps, bias, shape_1(out), 0, 0) : -1;
 }
 

@@ -71,8 +71,7 @@ static int experts_build(struct layer *l, struct params *ps, struct err *e) {
         return err_set(e, "%s: wants samples of one dimension or two, gets %s; put \"flatten\" before it",
                        l->path, shape_text(text, l->in));
     int d = l->in.dim[l->in.rank - 1], experts = (int)config->experts;
-    l->param[ROUTER] =
-        layer_add_param(l, ps, "router", shape_2(experts, d), init_bound(INIT_PYTORCH, d, experts), 0);
+    l->param[ROUTER] = layer_add_matrix(l, ps, "router", experts, d, INIT_PYTORCH);
     for (int i = 1; i <= experts; i++)
         if (expert_add(l, ps, i, shape_1(d), e) != 0) return -1;
     l->out = l->inner[0]->out;

@@ -28,8 +28,7 @@ static int linear_build(struct layer *l, struct params *ps, struct err *e) {
     int last = l->in.rank - 1, in = l->in.dim[last], out = (int)config->out;
     l->out = l->in;
     l->out.dim[last] = out;
-    l->param[WEIGHT] =
-        layer_add_param(l, ps, "weight", shape_2(out, in), init_bound(config->init, in, out), 0);
+    l->param[WEIGHT] = layer_add_matrix(l, ps, "weight", out, in, config->init);
     l->param[BIAS] = config->bias ? layer_add_param(l, ps, "bias", shape_1(out), 0, 0) : -1;
     return 0;
 }

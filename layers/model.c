@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "layers/init.h"
+
 #define LAYER(name) extern const struct layer_type name##_layer;
 #include "layers/layer.def"
 #undef LAYER
@@ -128,6 +130,12 @@ int layer_add_param(struct layer *l, struct params *ps, const char *what, struct
     char name[PARAM_NAME];
     param_name(name, l, what);
     return params_add(ps, name, shape, bound, initial);
+}
+
+int layer_add_matrix(struct layer *l, struct params *ps, const char *what, int out, int in, int init) {
+    int index = layer_add_param(l, ps, what, shape_2(out, in), init_bound(init, in, out), 0);
+    params_add_matrix(ps, index);
+    return index;
 }
 
 int layer_add_buffer(struct layer *l, struct params *ps, const char *what, struct shape shape, double initial,

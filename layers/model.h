@@ -57,6 +57,10 @@ struct json *model_write_new(const struct model *m);
 int layer_add_param(struct layer *l, struct params *ps, const char *what, struct shape shape, double bound,
                     double initial);
 
+// For layers: adds the weight (out, in) "LAYER.what" of an op_linear, which nothing else reads; `init` as in
+// layers/init.h. Returns its index.
+int layer_add_matrix(struct layer *l, struct params *ps, const char *what, int out, int in, int init);
+
 // For layers: adds the buffer "LAYER.what" and returns its index.
 int layer_add_buffer(struct layer *l, struct params *ps, const char *what, struct shape shape, double initial,
                      struct average average);

@@ -3,7 +3,7 @@
 //       sign           sign(g)
 //       momentum-sign  sign(m)                            m = momentum · m + (1 - momentum) g
 //       adam           m' / (sqrt(v') + eps)              m', v' as in Adam, bias corrected
-//       tensor         m' / rms'                          rms: of g over the whole tensor and the last steps,
+//       tensor         m' / rms'                          rms: of g over the tensor's living weights and the last steps,
 //       one number chain          m' · f'(c) · s / k², k = max|w0|^(1/p) / unit, p the power of the map (1
 //       where it is none):
 //                      plain gradient descent on the parameter that f maps, "powerpropagation" (Schwarz et
@@ -133,7 +133,8 @@ static void counter_prepare(struct stage *s, const struct step *step) {
     const struct own *own = s->own;
     if (own->rms < 0) return;
     for (int i = 0; i < s->count; i++) {
-        double mean = stage_grad_squares(s, i, step->threads) / (double)s->params->list[s->param[i]].size;
+        double mean = stage_grad_squares(s, i, step->threads) /
+                      fmax((double)param_live(&s->params->list[s->param[i]]), 1);
         real *square = s->slots[own->rms].value[i];
         *square = (real)(config->beta2 * (double)*square + (1 - config->beta2) * mean);
     }

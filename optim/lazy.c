@@ -89,7 +89,7 @@ static void work_list(struct stage *s) {
 void lazy_step(struct optim *o, const struct step *step) {
     struct lazy *l = &o->lazy;
     if (!l->made) return;
-    if (l->steps == STEPS_MAX) optim_settle(o, step->threads);
+    if (l->steps == STEPS_MAX) lazy_settle(o, step->threads);
     l->step[l->steps++] = *step;
     for (int list = 0; list < OPTIM_LISTS; list++)
         for (int i = 0; i < o->count[list]; i++) work_list(&o->stages[list][i]);
@@ -108,7 +108,7 @@ static void settle_unit(void *context, int unit) {
     unit_wake(s->optim, s->param, unit);
 }
 
-void optim_settle(struct optim *o, int threads) {
+void lazy_settle(struct optim *o, int threads) {
     struct lazy *l = &o->lazy;
     if (l->steps == 0) return;
     for (int i = 0; i < o->params->count; i++) {

@@ -20,6 +20,9 @@ struct lazy {
 void lazy_open(struct optim *o);
 void lazy_close(struct optim *o);
 
+// Makes all steps up.
+void lazy_settle(struct optim *o, int threads);
+
 // Before a step's spans: everybody owes it now, those that were touched have made it. Lists each stage's work.
 void lazy_step(struct optim *o, const struct step *step);
 

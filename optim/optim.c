@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/parallel.h"
+#include "src/sparse.h"
 
 #define STAGE(name) extern const struct stage_type name##_stage;
 #include "optim/optim.def"
@@ -51,8 +52,18 @@ void stage_add_rounding(struct stage *s, uint64_t seed) {
     }
 }
 
-// The parameters of the list, cut into spans, none across the border of two units.
-static void spans_make(struct stage *s) {
+static void spans_free(struct stage *s) {
+    mem_free(s->spans);
+    mem_free(s->first_span);
+    mem_free(s->unit_spans);
+    mem_free(s->work);
+    mem_free(s->partial);
+    s->span_count = s->work_count = 0;
+}
+
+// None across the border of two units.
+void stage_cut(struct stage *s) {
+    spans_free(s);
     size_t most = 0;
     s->first_span = mem_new((size_t)s->count, sizeof *s->first_span);
     s->unit_spans = mem_new((size_t)s->count, sizeof *s->unit_spans);
@@ -66,10 +77,11 @@ static void spans_make(struct stage *s) {
     s->partial = mem_new(most, sizeof *s->partial);
     for (int i = 0; i < s->count; i++) {
         struct param *p = &s->params->list[s->param[i]];
+        size_t size = p->sparse ? p->sparse->live : p->size;
         s->first_span[i] = s->span_count;
-        for (size_t first = 0, unit_end = p->unit; first < p->size;) {
+        for (size_t first = 0, unit_end = p->unit; first < size;) {
             struct span *span = &s->spans[s->span_count++];
-            if (unit_end > p->size) unit_end = p->size;
+            if (unit_end > size) unit_end = size;
             *span = (struct span){.param = p, .index = i, .first = first};
             span->end = unit_end - first < SPAN ? unit_end : first + SPAN;
             span->grad = params_grad(s->params, 0, s->param[i]);
@@ -98,7 +110,7 @@ static int stage_build(struct stage *s, const struct json *options, const char *
             return err_set(
                 e, "%s: looks at whole tensors, %s is stepped in parts; use another direction or stage",
                 s->path, ps->list[s->param[i]].name);
-    spans_make(s);
+    stage_cut(s);
     return 0;
 }
 
@@ -110,11 +122,7 @@ static void stage_free(struct stage *s) {
     if (s->type && s->type->free) s->type->free(s);
     mem_free(s->config);
     mem_free(s->param);
-    mem_free(s->spans);
-    mem_free(s->first_span);
-    mem_free(s->unit_spans);
-    mem_free(s->work);
-    mem_free(s->partial);
+    spans_free(s);
     mem_free(s->own);
     mem_free(s->rounding);
 }
@@ -122,8 +130,10 @@ static void stage_free(struct stage *s) {
 static void squares_span(void *context, int i) {
     struct stage *s = context;
     const struct span *span = &s->spans[s->work[i]];
+    const uint8_t *alive = span->param->sparse ? NULL : span->param->alive;
     double sum = 0;
-    for (size_t j = span->first; j < span->end; j++) sum += (double)span->grad[j] * (double)span->grad[j];
+    for (size_t j = span->first; j < span->end; j++)
+        if (!alive || alive[j]) sum += (double)span->grad[j] * (double)span->grad[j];
     s->partial[i] = sum;
 }
 
@@ -252,7 +262,7 @@ static void update_span(void *context, int i) {
     const struct update *u = context;
     struct span *span = &u->stage->spans[u->stage->work[i]];
     u->stage->type->update(u->stage, span, u->step);
-    if (u->stage->type->moves) param_bury(span->param, span->first, span->end);
+    if (u->stage->type->moves && !span->param->sparse) param_bury(span->param, span->first, span->end);
 }
 
 void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads) {

@@ -7,6 +7,10 @@
 // Lazy parameters (src/params.h) come to the same bits as if every unit made every step, with a gradient of zero where
 // it was not touched: a unit makes the steps that it missed one after the other, when it is touched again or at
 // optim_settle.
+//
+// Between optim_ready and optim_settle frozen matrices of low density are packed (src/params.h): the stages run on their
+// living numbers alone, gradients and slots packed alike. The rounding of counters then draws for a number's place among
+// the living ones.
 #ifndef TALLY_OPTIM_OPTIM_H
 #define TALLY_OPTIM_OPTIM_H
 
@@ -93,6 +97,7 @@ struct optim {
     struct schedule schedule;
     struct sparsity sparsity;
     struct lazy lazy;
+    bool packed; // since optim_ready
     struct params *params;
     uint64_t seed;
     struct profile *profile; // NULL: nothing is measured
@@ -116,18 +121,24 @@ void optim_epoch(struct optim *o, int64_t epoch, int64_t epochs);
 // fraction of epochs, for the schedule.
 void optim_step(struct optim *o, int64_t number, double epoch, double epochs, int threads);
 
-// Brings every number up to date. Before anything reads lazy parameters other than by a training step: evaluation,
-// checkpoints, pictures. It costs nothing when there is nothing to do.
+// Before a step, or an evaluation: packs what the sparsity options ask for. Costs nothing when it is done.
+void optim_ready(struct optim *o);
+
+// Brings every number up to date and to its place. Before anything reads or writes lazy or frozen parameters and their
+// slots other than by a step or an evaluation: checkpoints, pictures. Costs nothing when there is nothing to do.
 void optim_settle(struct optim *o, int threads);
 
 // Bytes a weight (list OPTIM_WEIGHTS) or other costs in training state: the number itself (its counter where
 // it has one, else its float) and the slots; without gradients and without the float cache of counters.
 double optim_state_bytes(const struct optim *o, int list);
 
+// For the parts of the optimiser: cuts the stage's parameters into spans again, packed ones by their living numbers.
+void stage_cut(struct stage *s);
+
 // For stages: a slot for every parameter of the stage, zeroed; returns its index.
 int stage_add_slot(struct stage *s, const char *name, bool per_weight);
 
-// For stages: sum of grad² over one parameter's spans, the same bits for any number of threads. Call from
+// For stages: sum of grad² over one parameter's spans, the dead left out, the same bits for any number of threads. Call from
 // prepare.
 double stage_grad_squares(struct stage *s, int index, int threads);
 

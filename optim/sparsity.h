@@ -18,6 +18,7 @@ struct sparsity {
     int granularity;
     int64_t block_rows, block_columns; // block: whole blocks live or die
     int64_t n, m;                      // n:m: of every m neighbours in a row at most n live
+    double sparse_density;             // frozen matrices of at most this density are packed; 0: none
     bool frozen;
 };
 

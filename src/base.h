@@ -31,6 +31,13 @@ typedef float real;
 #define VECTOR_CLONES
 #endif
 
+// A helper of such a loop is put inside it in any case: called, it would be the build for the least machine.
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
 // One line that says where, what was found and what was wanted.
 struct err {
     char text[512];

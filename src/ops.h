@@ -23,6 +23,7 @@ struct op {
     void (*backward)(struct tape *t, struct tensor *y);
     // Floating-point operations of its matrix products, forward or backward, for measurements; NULL: it has none.
     double (*flops)(const struct tensor *y, bool backward);
+    bool sparse; // its second input may be sparse
     // For the gradient check: the shapes of the op's differentiable inputs, how many there are, and the op
     // applied to them.
     struct shape example_input[OP_INPUTS];

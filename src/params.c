@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "src/parallel.h"
+#include "src/sparse.h"
 
 enum { PIECE = 1 << 14 };
 
-// A portion of the blocks: of neighbours that are not lazy, or a lazy unit.
+// A portion of the blocks: of neighbours that are not lazy nor packed, of a packed parameter's living numbers, or a lazy
+// unit.
 struct piece {
     size_t first, end;
     uint8_t *touched; // of shard 0, the other shards' are `stride` apart; NULL when not lazy
@@ -26,6 +28,7 @@ void params_free(struct params *ps) {
         mem_free(ps->list[i].counter);
         mem_free(ps->list[i].alive);
         mem_free(ps->list[i].touched);
+        sparse_free(ps->list[i].sparse);
     }
     for (int i = 0; i < ps->shards; i++) mem_free(ps->grads[i]);
     mem_free(ps->grads);
@@ -72,6 +75,11 @@ void params_add_units(struct params *ps, int param, size_t unit) {
     p->units = (int)((p->size + p->unit - 1) / p->unit);
 }
 
+void params_add_matrix(struct params *ps, int param) {
+    CHECK(ps->list[param].shape.rank == 2, "%s: no matrix", ps->list[param].name);
+    ps->list[param].matrix = true;
+}
+
 static void pieces_add(struct params *ps, size_t first, size_t end, size_t step, const struct param *lazy) {
     for (; first < end; first += step)
         ps->pieces[ps->piece_count++] =
@@ -83,16 +91,20 @@ static void pieces_add(struct params *ps, size_t first, size_t end, size_t step,
 
 static void pieces_make(struct params *ps) {
     size_t most = ps->size / PIECE + 1;
-    for (int i = 0; i < ps->count; i++) most += ps->list[i].lazy ? (size_t)ps->list[i].units + 1 : 0;
+    for (int i = 0; i < ps->count; i++) most += ps->list[i].lazy ? (size_t)ps->list[i].units + 1 : 2;
+    mem_free(ps->pieces);
     ps->pieces = mem_new(most, sizeof *ps->pieces);
+    ps->piece_count = 0;
     size_t done = 0; // before it all is in pieces
     for (int i = 0; i < ps->count; i++) {
-        struct param *p = &ps->list[i];
-        if (!p->lazy) continue;
-        p->touched = mem_new((size_t)ps->shards, (size_t)p->units);
+        const struct param *p = &ps->list[i];
+        if (!p->lazy && !p->sparse) continue;
         pieces_add(ps, done, p->offset, PIECE, NULL);
         done = p->offset + p->size;
-        pieces_add(ps, p->offset, done, p->unit, p);
+        if (p->sparse)
+            pieces_add(ps, p->offset, p->offset + p->sparse->live, PIECE, NULL);
+        else
+            pieces_add(ps, p->offset, done, p->unit, p);
     }
     pieces_add(ps, done, ps->size, PIECE, NULL);
 }
@@ -102,6 +114,8 @@ void params_alloc(struct params *ps, int shards, uint64_t seed) {
     ps->values = mem_new(ps->size, sizeof(real));
     ps->grads = mem_new((size_t)shards, sizeof *ps->grads);
     for (int i = 0; i < shards; i++) ps->grads[i] = mem_new(ps->size, sizeof(real));
+    for (int i = 0; i < ps->count; i++)
+        if (ps->list[i].lazy) ps->list[i].touched = mem_new((size_t)shards, (size_t)ps->list[i].units);
     pieces_make(ps);
     for (int i = 0; i < ps->count; i++) {
         struct param *p = &ps->list[i];
@@ -239,6 +253,37 @@ void param_bury(struct param *p, size_t first, size_t end) {
         for (size_t i = first; i < end; i++) c2[i] = alive[i] ? c2[i] : 0;
     else
         for (size_t i = first; i < end; i++) c4[i] = alive[i] ? c4[i] : 0;
+}
+
+size_t param_live(const struct param *p) {
+    if (!p->alive) return p->size;
+    size_t count = 0;
+    for (size_t i = 0; i < p->size; i++) count += p->alive[i];
+    return count;
+}
+
+void params_pack(struct params *ps, double density) {
+    for (int i = 0; i < ps->count; i++) {
+        struct param *p = &ps->list[i];
+        if (!p->matrix || p->lazy || !p->alive || p->sparse) continue;
+        if ((double)param_live(p) > density * (double)p->size) continue;
+        p->sparse = sparse_new(p->alive, p->shape.dim[0], p->shape.dim[1]);
+        sparse_pack(p->value, sizeof(real), p->sparse);
+        if (p->counted) sparse_pack(p->counter, (size_t)number_bytes(&p->number), p->sparse);
+    }
+    pieces_make(ps);
+}
+
+void params_unpack(struct params *ps) {
+    for (int i = 0; i < ps->count; i++) {
+        struct param *p = &ps->list[i];
+        if (!p->sparse) continue;
+        sparse_unpack(p->value, sizeof(real), p->sparse);
+        if (p->counted) sparse_unpack(p->counter, (size_t)number_bytes(&p->number), p->sparse);
+        sparse_free(p->sparse);
+        p->sparse = NULL;
+    }
+    pieces_make(ps);
 }
 
 size_t param_nonzero(const struct param *p) {

@@ -10,6 +10,10 @@
 // A lazy parameter is cut into units, such as some rows of a matrix, of which a step uses few. Whoever uses a unit in
 // training says so first, by params_touch. Only touched units are zeroed, summed over the shards and stepped; what an
 // optimiser owes the others it makes up for when they are touched again, so that laziness changes no number.
+//
+// A frozen matrix may be packed: its living numbers, values, counters and gradients alike, stand at the front of their
+// arrays, in the order of src/sparse.h, and whatever works on it works on these `live` numbers. What is behind them means
+// nothing until it is unpacked.
 #ifndef TALLY_SRC_PARAMS_H
 #define TALLY_SRC_PARAMS_H
 
@@ -43,6 +47,9 @@ struct param {
     void *counter; // int8_t, int16_t or int32_t [size], by number_bytes
 
     uint8_t *alive; // [size], 0: frozen at zero; NULL until the freeze
+
+    bool matrix;           // (out, in), read by op_linear alone: may be packed
+    struct sparse *sparse; // NULL: not packed
 
     bool lazy;
     size_t unit;      // numbers of a unit, the last may have fewer; all of them, when not lazy
@@ -82,6 +89,9 @@ int params_add_buffer(struct params *ps, const char *name, struct shape shape, d
 
 // Makes the parameter a lazy one with units of `unit` numbers, a multiple of 4 (or all of them, in one unit).
 void params_add_units(struct params *ps, int param, size_t unit);
+
+// The parameter is the matrix of an op_linear, and read by nothing else.
+void params_add_matrix(struct params *ps, int param);
 
 // After the last params_add: makes the blocks and draws the initial values (each parameter from a stream of
 // its own name, so that adding one does not change the others).
@@ -126,6 +136,13 @@ void param_freeze(struct param *p);
 
 // Puts the dead among weights first .. end-1 (and their counters) back to zero.
 void param_bury(struct param *p, size_t first, size_t end);
+
+// Packs the frozen matrices of at most this density, and back. Gradients are not moved: it is done between steps.
+void params_pack(struct params *ps, double density);
+void params_unpack(struct params *ps);
+
+// Numbers that are not dead: all before the freeze.
+size_t param_live(const struct param *p);
 
 size_t param_nonzero(const struct param *p);
 

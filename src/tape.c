@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/ops.h"
+#include "src/sparse.h"
 
 struct tape *tape_new(struct params *params, int shard) {
     struct tape *t = mem_new(1, sizeof *t);
@@ -58,11 +59,15 @@ struct tensor *tape_param(struct tape *t, int param) {
     if (t->recording && p->lazy && p->units == 1) params_touch(t->params, t->shard, param, 0);
     struct tensor *x = tape_input(t, p->shape, p->value);
     if (t->recording) x->grad = params_grad(t->params, t->shard, param);
+    x->sparse = p->sparse;
+    if (x->sparse) x->size = x->sparse->live;
     return x;
 }
 
 struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape, struct tensor *a,
                          struct tensor *b, struct tensor *c) {
+    CHECK(!(a && a->sparse) && !(b && b->sparse && !op->sparse) && !(c && c->sparse),
+          "%s: a sparse input, of a parameter that is no layer_add_matrix's", op->name);
     bool with_grad = t->recording && ((a && a->grad) || (b && b->grad) || (c && c->grad));
     struct tensor *y = tensor_add(t, shape);
     y->op = op;
@@ -73,6 +78,7 @@ struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape
 }
 
 struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x) {
+    CHECK(!x->sparse, "%s: a sparse input", op->name);
     struct tensor *y = tape_input(t, shape, x->value);
     y->op = op;
     y->input[0] = x;

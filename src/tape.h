@@ -27,7 +27,8 @@ struct tensor {
     const struct op *op; // NULL for a leaf
     struct tensor *input[OP_INPUTS]; // the op's tensors
     void *saved;                     // what the op's backward needs besides, in the arena
-    struct tensor *older;            // the tape: newest first
+    const struct sparse *sparse; // a parameter that is packed: value and grad are its `size` living numbers
+    struct tensor *older;        // the tape: newest first
 };
 
 struct tape {
@@ -56,7 +57,8 @@ struct tensor *tape_input(struct tape *t, struct shape shape, real *value);
 struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad);
 
 // A parameter as a leaf; its gradient is the shard's part of the parameters' gradient block. A lazy one of one unit is
-// touched; of one with more, the caller touches those that it will use.
+// touched; of one with more, the caller touches those that it will use. A packed matrix (src/params.h) is sparse: only
+// for ops that say so.
 struct tensor *tape_param(struct tape *t, int param);
 
 // The result of an op: unfilled values, and a zeroed gradient when recording and an input has one.

@@ -1,15 +1,45 @@
 // linear: y (..., out) = x (..., in) · weightᵀ + bias; weight (out, in), bias (out) or NULL.
 // dx = dy · weight;  dweight = dyᵀ · x;  dbias = the sum of dy's rows; a row is all but the last dimension.
+//
+// Of a sparse weight only the living numbers take part, and only they get a gradient. Saved: x, turned (src/sparse.h).
 #include <limits.h>
 #include <string.h>
 
 #include "src/blas.h"
 #include "src/ops.h"
+#include "src/sparse.h"
 
 static int rows_of(const struct tensor *x, const struct tensor *weight) {
     size_t rows = x->size / (size_t)weight->shape.dim[1];
     CHECK(rows <= INT_MAX, "linear: %zu rows", rows);
     return (int)rows;
+}
+
+static real *turned(struct tape *t, const struct sparse_side *side, const real *x, size_t rows) {
+    real *room = arena_alloc(t->arena, sparse_room(side, rows), sizeof *room);
+    if (x) sparse_turn(room, side, x, rows);
+    return room;
+}
+
+// y holds the bias, or zeros.
+static void sparse_forward(struct tape *t, struct tensor *y, size_t rows) {
+    const struct tensor *weight = y->input[1];
+    const struct sparse *s = weight->sparse;
+    real *x = y->saved = turned(t, &s->columns, y->input[0]->value, rows),
+         *part = turned(t, &s->rows, NULL, rows);
+    sparse_multiply(part, s, weight->value, x, rows);
+    sparse_turn_back(y->value, &s->rows, part, rows);
+}
+
+static void sparse_backward(struct tape *t, struct tensor *y, size_t rows) {
+    struct tensor *x = y->input[0], *weight = y->input[1];
+    const struct sparse *s = weight->sparse;
+    real *dy = turned(t, &s->rows, y->grad, rows);
+    if (weight->grad) sparse_outer(weight->grad, s, dy, y->saved, rows);
+    if (!x->grad) return;
+    real *dx = turned(t, &s->columns, NULL, rows);
+    sparse_multiply_back(dx, s, weight->value, dy, rows);
+    sparse_turn_back(x->grad, &s->columns, dx, rows);
 }
 
 struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight, struct tensor *bias) {
@@ -26,19 +56,24 @@ struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight
     if (bias)
         for (int i = 0; i < rows; i++)
             memcpy(y->value + (size_t)i * (size_t)out, bias->value, (size_t)out * sizeof(real));
+    if (weight->sparse) {
+        if (!bias) memset(y->value, 0, y->size * sizeof(real));
+        sparse_forward(t, y, (size_t)rows);
+        return y;
+    }
     blas_gemm(y->value, out, rows, out, in, (struct matrix){x->value, in, false},
               (struct matrix){weight->value, in, true}, bias ? 1 : 0);
     return y;
 }
 
 static void linear_backward(struct tape *t, struct tensor *y) {
-    (void)t;
     struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
     int rows = rows_of(x, weight), in = weight->shape.dim[1], out = weight->shape.dim[0];
-    if (x->grad)
+    if (weight->sparse) sparse_backward(t, y, (size_t)rows);
+    if (x->grad && !weight->sparse)
         blas_gemm(x->grad, in, rows, in, out, (struct matrix){y->grad, out, false},
                   (struct matrix){weight->value, in, false}, 1);
-    if (weight->grad)
+    if (weight->grad && !weight->sparse)
         blas_gemm(weight->grad, in, out, in, rows, (struct matrix){y->grad, out, true},
                   (struct matrix){x->value, in, false}, 1);
     if (bias && bias->grad)
@@ -49,7 +84,7 @@ static void linear_backward(struct tape *t, struct tensor *y) {
 static double linear_flops(const struct tensor *y, bool backward) {
     const struct tensor *x = y->input[0], *weight = y->input[1];
     int products = backward ? (x->grad != NULL) + (weight->grad != NULL) : 1;
-    return 2.0 * products * (double)y->size * weight->shape.dim[1];
+    return 2.0 * products * rows_of(x, weight) * (double)weight->size;
 }
 
 static struct tensor *linear_example(struct tape *t, struct tensor **x) {
@@ -59,6 +94,7 @@ static struct tensor *linear_example(struct tape *t, struct tensor **x) {
 const struct op linear_op = {.name = "linear",
                              .backward = linear_backward,
                              .flops = linear_flops,
+                             .sparse = true,
                              .example = linear_example,
                              .example_input = {{3, {3, 2, 4}}, {2, {5, 4}}, {1, {5}}},
                              .example_inputs = 3};
