@@ -22,6 +22,9 @@ static const char config_text[] =
 
 #define FREEZE "optim.sparsity={\"target\": 0.5, \"path\": \"none\", \"freeze\": 0.5}"
 
+#define PACKED \
+    "optim.sparsity={\"target\": 0.5, \"path\": \"none\", \"freeze\": 0.5, \"sparse_density\": 0.7}"
+
 // In place of the C library's: many files are made here, and a disk takes its time.
 int fsync(int descriptor) {
     return descriptor < 0 ? -1 : 0;
@@ -180,10 +183,74 @@ static void every_position(void **state) {
     static const char *const counters[] = {FREEZE, NULL};
     static const char *const floats[] = {FREEZE, "optim.weights=[\"adam\"]", "optim.schedule=\"cosine\"",
                                          NULL};
+    static const char *const packed[] = {PACKED, "optim.others=[\"clip\", \"sgd\"]", NULL};
+    static const char *const packed_floats[] = {PACKED, "optim.weights=[\"clip\", \"adam\"]", NULL};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         goes_on(state, counters, steps[i]);
         goes_on(state, floats, steps[i]);
+        goes_on(state, packed, steps[i]);
+        goes_on(state, packed_floats, steps[i]);
     }
+}
+
+// A run that is packed before it is loaded becomes what the file says.
+static void into_a_packed_run(void **state) {
+    static const char *const changes[] = {PACKED, NULL};
+    char path[PATH];
+    struct run a, b;
+    path_of(path, state, "a.safetensors");
+    open_run(&a, changes);
+    open_run(&b, changes);
+    advance(&a, 9);
+    save(&a, path);
+    advance(&b, 11);
+    assert_true(b.optim->packed && b.params->list[0].sparse);
+    load(&b, path);
+    assert_same(&a, &b, "loaded");
+    advance(&a, 4);
+    advance(&b, 4);
+    assert_same(&a, &b, "after it");
+    run_close(&a);
+    run_close(&b);
+}
+
+// Packed or not, a file is the same kind of file: either goes on from the other's.
+static void either_way(void **state) {
+    static const char *const packed[] = {PACKED, NULL}, *const dense[] = {FREEZE, NULL},
+                             *const off[] = {PACKED, "optim.sparsity.sparse_density=0", NULL};
+    static const char *const *const changes[] = {packed, dense, off};
+    char path[PATH], again[PATH];
+    path_of(path, state, "a.safetensors");
+    path_of(again, state, "b.safetensors");
+    for (int from = 0; from < 3; from++)
+        for (int to = 0; to < 3; to++) {
+            struct run a, b;
+            struct safetensors file, other;
+            struct err e;
+            open_run(&a, changes[from]);
+            open_run(&b, changes[to]);
+            advance(&a, 11);
+            assert_int_equal(a.optim->packed,
+                             from == 0 || from == 1); // the default looks, but packs nothing here
+            assert_true((a.params->list[0].sparse != NULL) == (from == 0));
+            save(&a, path);
+            load(&b, path);
+            assert_same(&a, &b, "loaded");
+            save(&b, again);
+            assert_int_equal(checkpoint_open(&file, path, &e) + checkpoint_open(&other, again, &e), 0);
+            assert_int_equal(file.count, other.count);
+            for (int i = 0; i < file.count; i++) {
+                const struct safetensor *x = &file.tensors[i], *y = &other.tensors[i];
+                assert_string_equal(x->name, y->name);
+                assert_memory_equal(x->bytes, y->bytes, shape_size(x->shape) * dtype_bytes(x->dtype));
+            }
+            safetensors_close(&file);
+            safetensors_close(&other);
+            advance(&b, 3);
+            assert_int_equal(b.step, 14);
+            run_close(&a);
+            run_close(&b);
+        }
 }
 
 static void the_end(void **state) {
@@ -569,6 +636,32 @@ static void bad_files(void **state) {
     }
 }
 
+// A file from before optim.sparsity.sparse_density.
+static void without_sparse_density(void **state) {
+    static const char *const changes[] = {PACKED, NULL};
+    static const char key[] = ",\"sparse_density\":0.7";
+    char path[PATH];
+    struct run a, b;
+    struct safetensors file;
+    struct err e;
+    path_of(path, state, "a.safetensors");
+    open_run(&a, changes);
+    open_run(&b, changes);
+    advance(&a, 11);
+    save(&a, path);
+    assert_int_equal(checkpoint_open(&file, path, &e), 0);
+    char *config = mem_string_new(safetensors_meta(&file, "config")), *at = strstr(config, key);
+    assert_non_null(at);
+    memmove(at, at + strlen(key), strlen(at + strlen(key)) + 1);
+    edited_write(path, &file, &(struct row){0, META, "config", config, 0, 0, ""});
+    load(&b, path);
+    assert_same(&a, &b, "an older file");
+    safetensors_close(&file);
+    mem_free(config);
+    run_close(&a);
+    run_close(&b);
+}
+
 // A running variance below 0 would make every output NaN.
 static void buffers_have_their_limits(void **state) {
     static const char *const changes[] = {"model=[\"flatten\", \"batch_norm\", {\"linear\": {\"out\": 10}}]",
@@ -708,6 +801,9 @@ int main(void) {
         IN_FOLDER(every_number_system),
         IN_FOLDER(every_optimiser),
         IN_FOLDER(every_position),
+        IN_FOLDER(into_a_packed_run),
+        IN_FOLDER(either_way),
+        IN_FOLDER(without_sparse_density),
         IN_FOLDER(the_end),
         IN_FOLDER(content),
         IN_FOLDER(counters_have_their_width),
