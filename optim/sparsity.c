@@ -24,7 +24,7 @@ const struct field sparsity_fields[] = {
      "columns of a block"},
     {"n", FIELD_INT, offsetof(struct sparsity, n), 2, 1, 4096, NULL, "n:m: weights that may live ..."},
     {"m", FIELD_INT, offsetof(struct sparsity, m), 4, 1, 4096, NULL, "... among m neighbours in a row"},
-    {"sparse_density", FIELD_REAL, offsetof(struct sparsity, sparse_density), 0.1, 0, 1, NULL,
+    {"sparse_density", FIELD_REAL, offsetof(struct sparsity, sparse_density), 0.2, 0, 1, NULL,
      "after the freeze, linear layers of at most this density train on sparse kernels; 0: none"},
     FIELD_END};
 
