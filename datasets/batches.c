@@ -130,11 +130,12 @@ const uint8_t *batches_sample(uint8_t *label, const struct batches *b, enum part
 }
 
 // A sample as the numbers a model gets.
-static void sample_copy(real *x, const struct batches *b, const struct split *split, size_t sample) {
+static void sample_copy(real *restrict x, const struct batches *b, const struct split *split, size_t sample) {
     const uint8_t *pixels = dataset_pixels(b->data, split, sample);
     const float *numbers = dataset_numbers(b->data, split, sample);
+    const real *restrict level = b->level;
     if (pixels)
-        for (size_t j = 0; j < b->sample_size; j++) x[j] = b->level[pixels[j]];
+        for (size_t j = 0; j < b->sample_size; j++) x[j] = level[pixels[j]];
     else
         for (size_t j = 0; j < b->sample_size; j++) x[j] = (real)(((double)numbers[j] - b->mean) / b->std);
 }

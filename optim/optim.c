@@ -275,7 +275,12 @@ void optim_step(struct optim *o, int64_t number, double epoch, double epochs, in
             profile_start(o->profile, PROFILE_STAGE, s->path);
             if (s->type->prepare) s->type->prepare(s, &step);
             struct update u = {s, &step};
-            parallel_for(threads, s->work_count, update_span, &u);
+            size_t numbers = 0;
+            for (int k = 0; k < s->work_count; k++) {
+                const struct span *span = &s->spans[s->work[k]];
+                numbers += span->end - span->first;
+            }
+            parallel_for(parallel_threads(threads, numbers), s->work_count, update_span, &u);
         }
     profile_stop(o->profile);
 }

@@ -8,6 +8,8 @@
 #include <omp.h>
 #endif
 
+enum { PORTION = 1 << 13 };
+
 void parallel_for(int threads, int tasks, void (*work)(void *context, int task), void *context) {
     CHECK(threads >= 1, "parallel_for: %d threads", threads);
     if (threads > tasks) threads = tasks;
@@ -33,6 +35,11 @@ void parallel_start(char **argv) {
     (void)argv;
     (void)spin_turns;
 #endif
+}
+
+int parallel_threads(int threads, size_t numbers) {
+    size_t most = numbers / PORTION + 1;
+    return (size_t)threads < most ? threads : (int)most;
 }
 
 int parallel_processors(void) {

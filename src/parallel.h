@@ -14,6 +14,9 @@ void parallel_for(int threads, int tasks, void (*work)(void *context, int task),
 // where the caller has set it or OMP_WAIT_POLICY. Does nothing where that can't be done.
 void parallel_start(char **argv);
 
+// How many of the threads so many numbers are worth: waking one costs as much as some thousand of them.
+int parallel_threads(int threads, size_t numbers);
+
 // How many processors this process may use.
 int parallel_processors(void);
 

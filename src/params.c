@@ -162,7 +162,9 @@ VECTOR_CLONES static void reduce_piece(void *context, int i) {
 }
 
 void params_reduce(struct params *ps, int threads) {
-    if (ps->shards > 1) parallel_for(threads, ps->piece_count, reduce_piece, ps);
+    size_t numbers = 0;
+    for (int i = 0; i < ps->piece_count; i++) numbers += ps->pieces[i].end - ps->pieces[i].first;
+    if (ps->shards > 1) parallel_for(parallel_threads(threads, numbers), ps->piece_count, reduce_piece, ps);
 }
 
 void params_update_buffers(struct params *ps, size_t samples, double seen) {

@@ -4,6 +4,14 @@
 // Saved: the scaled mask (size of x). Its random numbers come from the tape's dropout stream.
 #include "src/ops.h"
 
+VECTOR_CLONES static void drop(real *restrict y, real *restrict mask, const real *restrict x,
+                               const uint32_t *restrict bits, size_t size, uint32_t threshold, real kept) {
+    for (size_t i = 0; i < size; i++) {
+        mask[i] = bits[i] < threshold ? 0 : kept;
+        y[i] = x[i] * mask[i];
+    }
+}
+
 struct tensor *op_dropout(struct tape *t, struct tensor *x, double p) {
     CHECK(p >= 0 && p < 1, "dropout: p is %g", p);
     if (!t->training || p == 0) return x;
@@ -15,10 +23,7 @@ struct tensor *op_dropout(struct tape *t, struct tensor *x, double p) {
     uint32_t threshold = (uint32_t)(p * 0x1p32);
     real kept = (real)(1 / (1 - p));
     real *mask = y->saved = arena_alloc(t->arena, y->size, sizeof *mask);
-    for (size_t i = 0; i < y->size; i++) {
-        mask[i] = bits[i] < threshold ? 0 : kept;
-        y->value[i] = x->value[i] * mask[i];
-    }
+    drop(y->value, mask, x->value, bits, y->size, threshold, kept);
     return y;
 }
 

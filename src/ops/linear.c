@@ -66,6 +66,12 @@ struct tensor *op_linear(struct tape *t, struct tensor *x, struct tensor *weight
     return y;
 }
 
+VECTOR_CLONES static void bias_backward(real *restrict dbias, const real *restrict dy, size_t rows,
+                                        size_t out) {
+    for (size_t i = 0; i < rows; i++, dy += out)
+        for (size_t j = 0; j < out; j++) dbias[j] += dy[j];
+}
+
 static void linear_backward(struct tape *t, struct tensor *y) {
     struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
     int rows = rows_of(x, weight), in = weight->shape.dim[1], out = weight->shape.dim[0];
@@ -76,9 +82,7 @@ static void linear_backward(struct tape *t, struct tensor *y) {
     if (weight->grad && !weight->sparse)
         blas_gemm(weight->grad, in, out, in, rows, (struct matrix){y->grad, out, true},
                   (struct matrix){x->value, in, false}, 1);
-    if (bias && bias->grad)
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < out; j++) bias->grad[j] += y->grad[(size_t)i * (size_t)out + (size_t)j];
+    if (bias && bias->grad) bias_backward(bias->grad, y->grad, (size_t)rows, (size_t)out);
 }
 
 static double linear_flops(const struct tensor *y, bool backward) {
