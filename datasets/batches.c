@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { LINE = 64 }; // bytes that come from memory together
+
 // Mean and standard deviation of the training pixels, from their exact histogram.
 static void pixels_measure(struct batches *b) {
     const struct split *train = &b->data->train;
@@ -140,12 +142,21 @@ static void sample_copy(real *restrict x, const struct batches *b, const struct 
         for (size_t j = 0; j < b->sample_size; j++) x[j] = (real)(((double)numbers[j] - b->mean) / b->std);
 }
 
+// Samples are far apart in memory: asks for the pixels of one while another is copied.
+static void sample_expect(const struct batches *b, enum part part, size_t i) {
+    size_t sample;
+    const struct split *split = batches_find(&sample, b, part, i);
+    const uint8_t *pixels = dataset_pixels(b->data, split, sample);
+    for (size_t j = 0; pixels && j < b->sample_size; j += LINE) PREFETCH(pixels + j);
+}
+
 static void samples_get(real *x, uint8_t *labels, const struct batches *b, enum part part, size_t first,
                         size_t count, bool moved) {
     CHECK(first + count <= b->count[part], "batches: %zu + %zu of %u", first, count, b->count[part]);
     size_t targets = dataset_targets(b->data), sample;
     for (size_t i = 0; i < count; i++, x += b->sample_size) {
         const struct split *split = batches_find(&sample, b, part, first + i);
+        if (i + 1 < count) sample_expect(b, part, first + i + 1);
         if (moved)
             augment_copy(x, &b->augment, dataset_pixels(b->data, split, sample), b->data->sample, b->level,
                          rng_row(b->moves, (uint64_t)b->epoch << 32 | sample));

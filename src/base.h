@@ -38,6 +38,13 @@ typedef float real;
 #define ALWAYS_INLINE static inline
 #endif
 
+// Memory that will be read soon.
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
 // One line that says where, what was found and what was wanted.
 struct err {
     char text[512];
