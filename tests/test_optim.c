@@ -336,6 +336,53 @@ static void frozen_zeros(void **state) {
     }
 }
 
+// The gradients of the dead are in no norm and no mean: the living move to the same bits, whatever they are.
+static void the_dead_do_not_count(void **state) {
+    (void)state;
+    for (int i = 0; i < ROWS; i++) {
+        char text[TEXT];
+        struct params *ps[2];
+        struct optim *o[2];
+        snprintf(text, sizeof text, "{'weights':['clip',{'%s':%s}],'others':['sgd']}", rows[i].stage,
+                 rows[i].options);
+        struct json *config = json_new(text);
+        for (int k = 0; k < 2; k++) {
+            ps[k] = params_of(100, 90);
+            o[k] = optim_of(ps[k], config);
+            zeros_make(&ps[k]->list[0], 3);
+            param_freeze(&ps[k]->list[0]);
+            o[k]->sparsity.frozen = true;
+            for (int step = 1; step <= 3; step++) {
+                gradients_random(ps[k], step, 1);
+                for (size_t j = 0; j < ps[k]->list[0].size; j += 3) ps[k]->grads[0][j] = (real)(k ? 1e3 : 0);
+                optim_step(o[k], step, step - 1, 3, 1);
+            }
+        }
+        if (memcmp(ps[0]->list[0].value, ps[1]->list[0].value, ps[0]->list[0].size * sizeof(real)) != 0)
+            fail_msg("%s %s: the dead count", rows[i].stage, rows[i].options);
+        json_free(config);
+        for (int k = 0; k < 2; k++) both_free(o[k], ps[k]);
+    }
+}
+
+static void mean_of_the_living(void **state) {
+    (void)state;
+    struct params *ps = params_of(2, 6);
+    struct json *config =
+        json_new("{'weights':[{'counter':{'direction':'tensor','beta2':0.75}}],'others':['sgd']}");
+    struct optim *o = optim_of(ps, config);
+    zeros_make(&ps->list[0], 3); // four of twelve
+    param_freeze(&ps->list[0]);
+    o->sparsity.frozen = true;
+    for (size_t j = 0; j < 12; j++) ps->grads[0][j] = 2;
+    optim_step(o, 1, 0, 1, 1);
+    const struct stage *s = &o->stages[OPTIM_WEIGHTS][0];
+    assert_string_equal(s->slots[1].name, "rms");
+    assert_true(s->slots[1].value[0][0] == 1); // (1 - 0.75) · 2²
+    json_free(config);
+    both_free(o, ps);
+}
+
 // --- threads and places -----------------------------------------------------------------------------------
 
 // What 2 steps with these threads leave behind: values, counters and slots, one after the other.
@@ -853,6 +900,7 @@ int main(void) {
         cmocka_unit_test(absurd_rate),           cmocka_unit_test(gradient_not_finite),
         cmocka_unit_test(zero_gradient),         cmocka_unit_test(leak_drains),
         cmocka_unit_test(frozen_zeros),          cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(the_dead_do_not_count), cmocka_unit_test(mean_of_the_living),
         cmocka_unit_test(places_do_not_matter),  cmocka_unit_test(options_are_read_back),
         cmocka_unit_test(value_is_the_counter),  cmocka_unit_test(counters_start_at_unit),
         cmocka_unit_test(counters_saturate),     cmocka_unit_test(zero_is_no_trap),
