@@ -14,7 +14,7 @@ enum { LANES = 64, TILE = 16, SUM = 16, WAIT = 32 };
 // --- the list
 // -----------------------------------------------------------------------------------------------------
 
-// Numbers the rows (or columns) of which count[i] numbers live; count[i] becomes the index in `at`.
+// A side of which count[i] numbers live in row (or column) i; count[i] becomes the index in `at`.
 static void side_open(struct sparse_side *side, int size, uint32_t *count, size_t live, bool in_order) {
     side->size = size;
     for (int i = 0; i < size; i++) side->count += count[i] > 0;
@@ -45,7 +45,7 @@ struct sparse *sparse_new(const uint8_t *alive, int rows, int columns) {
     for (int r = 0; r < rows; r++, line += columns)
         for (int c = 0; c < columns; c++) in_row[r] += line[c] != 0, in_column[c] += line[c] != 0;
     for (int r = 0; r < rows; r++) s->live += in_row[r];
-    CHECK(s->live <= UINT32_MAX, "sparse: %zu living numbers", s->live);
+    CHECK(s->live <= INT32_MAX, "sparse: %zu living numbers", s->live);
     side_open(&s->rows, rows, in_row, s->live, true);
     side_open(&s->columns, columns, in_column, s->live, false);
     uint32_t *next = mem_new((size_t)s->columns.count, sizeof *next), k = 0;
@@ -229,8 +229,8 @@ void sparse_multiply_back(real *x, const struct sparse *s, const real *value, co
 // --- the gradient of the weights
 // ----------------------------------------------------------------------------------
 
-// grad[k] += the sum of the lanes of sums[k], k < count; sums is [WAIT][SUM] and is used up.
-ALWAYS_INLINE void sums_add(real *restrict grad, real *restrict sums, uint32_t count) {
+// grad[k] += the sum of the lanes of sums[k], k < count; sums is [WAIT][SUM].
+ALWAYS_INLINE void sums_add(real *restrict grad, const real *restrict sums, uint32_t count) {
     real half[WAIT * SUM / 2], quarter[WAIT * SUM / 4];
     for (int k = 0; k < WAIT; k++)
         for (int l = 0; l < SUM / 2; l++)

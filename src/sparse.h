@@ -1,9 +1,8 @@
 // Sparse matrices that train: most numbers of a matrix (rows, columns) are dead, zero for good. Its living ones are a
 // list, row by row; the kernels visit these alone, forward and backward.
 //
-// Samples go through the kernels turned, feature by feature: a portion of up to 64 samples lies side by side, (features, lanes),
-// so that one weight acts on all of them at once. Rows and columns in which nothing lives take no
-// part.
+// Samples go through the kernels turned, feature by feature: a portion of up to 64 samples lies side by side, (features,
+// lanes), so that one weight acts on all of them at once. Rows and columns in which nothing lives take no part.
 #ifndef TALLY_SRC_SPARSE_H
 #define TALLY_SRC_SPARSE_H
 
