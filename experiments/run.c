@@ -249,7 +249,7 @@ static void shard_step(void *context, int shard) {
     size_t from = s * task->count / shards, to = (s + 1) * task->count / shards;
     struct tape *t = r->tapes[shard];
     profile_start(t->profile, PROFILE_PART, "zero gradients");
-    params_zero_grad(r->params, shard);
+    params_unset_grad(r->params, shard);
     r->scores[shard] = (struct score){0};
     if (from == to) return profile_stop(t->profile);
     tape_reset(t, true);

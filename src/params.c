@@ -32,6 +32,7 @@ void params_free(struct params *ps) {
     }
     for (int i = 0; i < ps->shards; i++) mem_free(ps->grads[i]);
     mem_free(ps->grads);
+    mem_free(ps->unset);
     mem_free(ps->pieces);
     mem_free(ps->values);
     mem_free(ps->list);
@@ -114,6 +115,7 @@ void params_alloc(struct params *ps, int shards, uint64_t seed) {
     ps->values = mem_new(ps->size, sizeof(real));
     ps->grads = mem_new((size_t)shards, sizeof *ps->grads);
     for (int i = 0; i < shards; i++) ps->grads[i] = mem_new(ps->size, sizeof(real));
+    ps->unset = mem_new((size_t)shards * (size_t)ps->count, sizeof *ps->unset);
     for (int i = 0; i < ps->count; i++)
         if (ps->list[i].lazy) ps->list[i].touched = mem_new((size_t)shards, (size_t)ps->list[i].units);
     pieces_make(ps);
@@ -139,13 +141,47 @@ void params_touch(struct params *ps, int shard, int param, int unit) {
     if (ps->wake) ps->wake(ps->waker, param, unit);
 }
 
+static size_t grad_size(const struct param *p) {
+    return p->sparse ? p->sparse->live : p->size;
+}
+
+bool *params_unset(const struct params *ps, int shard, int param) {
+    const struct param *p = &ps->list[param];
+    return p->lazy || p->buffer ? NULL : &ps->unset[shard * ps->count + param];
+}
+
+// What a lazy parameter's step touched.
+static void units_zero(struct params *ps, int shard, struct param *p) {
+    uint8_t *touched = p->touched + (size_t)shard * (size_t)p->units;
+    real *grad = ps->grads[shard] + p->offset;
+    for (int unit = 0; unit < p->units; unit++) {
+        size_t first = (size_t)unit * p->unit, left = p->size - first;
+        if (touched[unit]) memset(grad + first, 0, (left < p->unit ? left : p->unit) * sizeof(real));
+        touched[unit] = 0;
+    }
+}
+
+static void grad_zero(struct params *ps, int shard, int param) {
+    struct param *p = &ps->list[param];
+    bool *unset = params_unset(ps, shard, param);
+    if (unset) *unset = false;
+    if (p->lazy)
+        units_zero(ps, shard, p);
+    else
+        memset(ps->grads[shard] + p->offset, 0, grad_size(p) * sizeof(real));
+}
+
 void params_zero_grad(struct params *ps, int shard) {
-    for (int i = 0; i < ps->piece_count; i++) {
-        const struct piece *piece = &ps->pieces[i];
-        uint8_t *touched = piece->touched ? piece->touched + (size_t)shard * piece->stride : NULL;
-        if (touched && !*touched) continue;
-        memset(ps->grads[shard] + piece->first, 0, (piece->end - piece->first) * sizeof(real));
-        if (touched) *touched = 0;
+    for (int i = 0; i < ps->count; i++) grad_zero(ps, shard, i);
+}
+
+void params_unset_grad(struct params *ps, int shard) {
+    for (int i = 0; i < ps->count; i++) {
+        bool *unset = params_unset(ps, shard, i);
+        if (unset)
+            *unset = true;
+        else
+            grad_zero(ps, shard, i);
     }
 }
 
@@ -163,6 +199,8 @@ VECTOR_CLONES static void reduce_piece(void *context, int i) {
 
 void params_reduce(struct params *ps, int threads) {
     size_t numbers = 0;
+    for (int i = 0; i < ps->shards * ps->count; i++)
+        if (ps->unset[i]) grad_zero(ps, i / ps->count, i % ps->count);
     for (int i = 0; i < ps->piece_count; i++) numbers += ps->pieces[i].end - ps->pieces[i].first;
     if (ps->shards > 1) parallel_for(parallel_threads(threads, numbers), ps->piece_count, reduce_piece, ps);
 }

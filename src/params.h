@@ -64,6 +64,7 @@ struct params {
     int shards;
     real *values;
     real **grads;   // [shards][size]; after params_reduce, grads[0] is the sum
+    bool *unset;    // [shards][count]: of this step, the shard's part of the gradient means nothing yet
     int shard_rows; // samples a shard must have for its statistics: set by layers, 0 when none cares
     int tokens;     // the samples must be tokens below this: set by layers, 0 when none cares
 
@@ -104,6 +105,13 @@ void params_touch(struct params *ps, int shard, int param, int unit);
 
 // Zeroes the shard's gradients; no unit is touched now.
 void params_zero_grad(struct params *ps, int shard);
+
+// The same, but gradients of parameters that are neither lazy nor buffers are left for the step to set: unset, and zeroed
+// by params_reduce where the step did not.
+void params_unset_grad(struct params *ps, int shard);
+
+// For tape_param: the parameter's flag; NULL: its gradient is always set.
+bool *params_unset(const struct params *ps, int shard, int param);
 
 // Adds the gradients of all shards into grads[0], in shard order: the same bits for any number of threads.
 void params_reduce(struct params *ps, int threads);

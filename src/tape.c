@@ -33,13 +33,20 @@ static struct tensor *tensor_add(struct tape *t, struct shape shape) {
     return x;
 }
 
-static real *zeros(struct tape *t, size_t size) {
-    return memset(arena_alloc(t->arena, size, sizeof(real)), 0, size * sizeof(real));
+static void grad_add(struct tape *t, struct tensor *x) {
+    x->grad = arena_alloc(t->arena, x->size, sizeof(real));
+    x->blank = true;
+    x->unset = &x->blank;
+}
+
+static void grad_zero(struct tensor *x) {
+    memset(x->grad, 0, x->size * sizeof(real));
+    if (x->unset) *x->unset = false;
 }
 
 static void values_alloc(struct tape *t, struct tensor *x, bool with_grad) {
     x->value = arena_alloc(t->arena, x->size, sizeof(real));
-    if (with_grad) x->grad = zeros(t, x->size);
+    if (with_grad) grad_add(t, x);
 }
 
 struct tensor *tape_input(struct tape *t, struct shape shape, real *value) {
@@ -51,6 +58,7 @@ struct tensor *tape_input(struct tape *t, struct shape shape, real *value) {
 struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad) {
     struct tensor *x = tensor_add(t, shape);
     values_alloc(t, x, with_grad);
+    if (with_grad) grad_zero(x);
     return x;
 }
 
@@ -58,7 +66,10 @@ struct tensor *tape_param(struct tape *t, int param) {
     const struct param *p = &t->params->list[param];
     if (t->recording && p->lazy && p->units == 1) params_touch(t->params, t->shard, param, 0);
     struct tensor *x = tape_input(t, p->shape, p->value);
-    if (t->recording) x->grad = params_grad(t->params, t->shard, param);
+    if (t->recording) {
+        x->grad = params_grad(t->params, t->shard, param);
+        x->unset = params_unset(t->params, t->shard, param);
+    }
     x->sparse = p->sparse;
     if (x->sparse) x->size = x->sparse->live;
     return x;
@@ -83,7 +94,7 @@ struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shap
     y->op = op;
     y->input[0] = x;
     if (t->profile) profile_op(t->profile, PROFILE_FORWARD, y);
-    if (t->recording && x->grad) y->grad = zeros(t, y->size);
+    if (t->recording && x->grad) grad_add(t, y);
     return y;
 }
 
@@ -94,11 +105,29 @@ void tape_add_penalty(struct tape *t, struct tensor *penalty) {
 void tape_backward(struct tape *t, struct tensor *loss, real seed) {
     CHECK(loss->size == 1, "backward from a tensor of %zu values", loss->size);
     if (!loss->grad) return;
-    loss->grad[0] += seed;
+    loss->grad[0] = (tape_keep(loss) != 0 ? loss->grad[0] : 0) + seed;
     for (struct tensor *y = t->newest; y; y = y->older) {
-        if (!y->op || !y->grad) continue;
+        if (!y->op || !y->grad || *y->unset) continue;
         if (t->profile) profile_op(t->profile, PROFILE_BACKWARD, y);
+        for (int k = 0; k < OP_INPUTS; k++) {
+            struct tensor *x = y->input[k];
+            if (x && x->grad && x->unset && *x->unset && !(y->op->sets & 1u << k)) grad_zero(x);
+        }
         y->op->backward(t, y);
     }
     profile_stop(t->profile);
+}
+
+real tape_keep(struct tensor *x) {
+    bool unset = x->unset && *x->unset;
+    if (unset) *x->unset = false;
+    return unset ? 0 : 1;
+}
+
+bool tape_pass(struct tensor *x, const struct tensor *y) {
+    if (x->unset != &x->blank || !x->blank) return false;
+    CHECK(x->size == y->size && x != y, "tape_pass: %zu numbers for %zu", y->size, x->size);
+    x->blank = false;
+    x->grad = y->grad;
+    return true;
 }

@@ -22,9 +22,11 @@ struct op;
 struct tensor {
     struct shape shape;
     size_t size;
-    real *value;         // [size]
-    real *grad;          // [size], NULL when nothing asks for it; gradients are added, never assigned
-    const struct op *op; // NULL for a leaf
+    real *value; // [size]
+    real *grad;  // [size], NULL when nothing asks for it; gradients are added, never assigned, but where
+    bool *unset; // nothing was added yet and the numbers mean nothing; NULL: they always do (tape_keep)
+    bool blank;  // what `unset` points to, where it is the tensor's own
+    const struct op *op;             // NULL for a leaf
     struct tensor *input[OP_INPUTS]; // the op's tensors
     void *saved;                     // what the op's backward needs besides, in the arena
     const struct sparse *sparse; // a parameter that is packed: value and grad are its `size` living numbers
@@ -61,7 +63,7 @@ struct tensor *tape_leaf(struct tape *t, struct shape shape, bool with_grad);
 // for ops that say so.
 struct tensor *tape_param(struct tape *t, int param);
 
-// The result of an op: unfilled values, and a zeroed gradient when recording and an input has one.
+// The result of an op: unfilled values, and a gradient, unset, when recording and an input has one.
 // Unused inputs are NULL.
 struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape, struct tensor *a,
                          struct tensor *b, struct tensor *c);
@@ -72,7 +74,16 @@ struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shap
 // Adds the scalar to the step's penalty.
 void tape_add_penalty(struct tape *t, struct tensor *penalty);
 
-// Adds seed · d(loss)/d(leaf) to the gradient of every leaf that has one. `loss` is a scalar of this tape.
+// Adds seed · d(loss)/d(leaf) to the gradient of every leaf that has one. `loss` is a scalar of this tape. An op's own
+// gradient is spent afterwards: the op may have passed it on (tape_pass).
 void tape_backward(struct tape *t, struct tensor *loss, real seed);
+
+// For the backward of an op that `sets` this input's gradient: the factor in front of what is there, 1, or 0 where it is
+// unset, and from here on set: the op then writes every number, without reading it.
+real tape_keep(struct tensor *x);
+
+// For the same: whether x's gradient was unset; it then is y's own, which has the same size, and the op turns it into x's
+// where it lies.
+bool tape_pass(struct tensor *x, const struct tensor *y);
 
 #endif

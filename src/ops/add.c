@@ -1,22 +1,38 @@
 // add: y = a + b, element by element, equal shapes. da = dy, db = dy.
+#include <string.h>
+
 #include "src/ops.h"
+
+VECTOR_CLONES static void add(real *restrict y, const real *a, const real *b, size_t size) {
+    for (size_t i = 0; i < size; i++) y[i] = a[i] + b[i];
+}
 
 struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b) {
     char left[SHAPE_TEXT], right[SHAPE_TEXT];
     CHECK(shape_equal(a->shape, b->shape), "add: %s and %s", shape_text(left, a->shape),
           shape_text(right, b->shape));
     struct tensor *y = tape_push(t, &add_op, a->shape, a, b, NULL);
-    for (size_t i = 0; i < y->size; i++) y->value[i] = a->value[i] + b->value[i];
+    add(y->value, a->value, b->value, y->size);
     return y;
+}
+
+VECTOR_CLONES static void add_to(real *restrict x, const real *restrict y, size_t size) {
+    for (size_t i = 0; i < size; i++) x[i] += y[i];
+}
+
+static void share_backward(struct tensor *x, const struct tensor *y) {
+    if (tape_keep(x) == 0)
+        memcpy(x->grad, y->grad, y->size * sizeof(real));
+    else
+        add_to(x->grad, y->grad, y->size);
 }
 
 static void add_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    for (int k = 0; k < 2; k++) {
-        real *grad = y->input[k]->grad;
-        if (!grad) continue;
-        for (size_t i = 0; i < y->size; i++) grad[i] += y->grad[i];
-    }
+    struct tensor *a = y->input[0], *b = y->input[1];
+    // b before a, which may get y's own.
+    if (b->grad) share_backward(b, y);
+    if (a->grad && (a == b || !tape_pass(a, y))) share_backward(a, y);
 }
 
 static struct tensor *add_example(struct tape *t, struct tensor **x) {
@@ -25,6 +41,7 @@ static struct tensor *add_example(struct tape *t, struct tensor **x) {
 
 const struct op add_op = {.name = "add",
                           .backward = add_backward,
+                          .sets = 1 << 0 | 1 << 1,
                           .example = add_example,
                           .example_input = {{2, {2, 3}}, {2, {2, 3}}},
                           .example_inputs = 2};

@@ -169,13 +169,15 @@ static void conv2d_backward(struct tape *t, struct tensor *y) {
     struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
     const struct conv *c = y->saved;
     if (bias && bias->grad) bias_backward(bias->grad, y);
+    real keep = weight->grad ? tape_keep(weight) : 1;
     for (struct chunk k = {0}; chunk_next(&k, c, weight);) {
         struct matrix dy = results_of(c, &k, y->grad);
         if (weight->grad) {
             struct matrix columns = columns_of(c, &k, x->value);
             columns.transposed = true;
+            bool first = k.sample == 0 && k.patch.first == 0; // of its group
             blas_gemm(weight->grad + (k.weight.value - weight->value), c->depth, c->out, c->depth, k.columns,
-                      dy, columns, 1);
+                      dy, columns, first ? keep : 1);
         }
         if (!x->grad) continue;
         k.weight.transposed = true;
@@ -205,6 +207,7 @@ static struct tensor *conv2d_example(struct tape *t, struct tensor **x) {
 const struct op conv2d_op = {.name = "conv2d",
                              .backward = conv2d_backward,
                              .flops = conv2d_flops,
+                             .sets = 1 << 1,
                              .example = conv2d_example,
                              .example_input = {{4, {2, 4, 5, 4}}, {4, {6, 2, 3, 2}}, {1, {6}}},
                              .example_inputs = 3};

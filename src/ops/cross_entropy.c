@@ -49,12 +49,13 @@ static void cross_entropy_backward(struct tape *t, struct tensor *y) {
     struct tensor *logits = y->input[0];
     int rows = logits->shape.dim[0], classes = logits->shape.dim[1];
     real share = y->grad[0] / (real)rows, rest = (real)(saved->smoothing / classes);
-    real label = (real)(1 - saved->smoothing);
+    real label = (real)(1 - saved->smoothing), keep = tape_keep(logits);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < classes; j++) {
             size_t at = (size_t)i * (size_t)classes + (size_t)j;
             real wanted = rest + (saved->labels[i] == j ? label : 0);
-            logits->grad[at] += share * (saved->p[at] - wanted);
+            real before = keep != 0 ? logits->grad[at] : 0;
+            logits->grad[at] = before + share * (saved->p[at] - wanted);
         }
 }
 
@@ -65,6 +66,7 @@ static struct tensor *cross_entropy_example(struct tape *t, struct tensor **x) {
 
 const struct op cross_entropy_op = {.name = "cross_entropy",
                                     .backward = cross_entropy_backward,
+                                    .sets = 1 << 0,
                                     .example = cross_entropy_example,
                                     .example_input = {{2, {3, 4}}},
                                     .example_inputs = 1};

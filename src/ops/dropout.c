@@ -27,10 +27,16 @@ struct tensor *op_dropout(struct tape *t, struct tensor *x, double p) {
     return y;
 }
 
-static void dropout_backward(struct tape *t, struct tensor *y) {
+VECTOR_CLONES static void dropout_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    const real *mask = y->saved;
-    for (size_t i = 0; i < y->size; i++) y->input[0]->grad[i] += y->grad[i] * mask[i];
+    struct tensor *x = y->input[0];
+    bool passed = tape_pass(x, y);
+    real keep = passed ? 0 : tape_keep(x), *dx = x->grad;
+    const real *mask = y->saved, *dy = y->grad;
+    if (keep == 0)
+        for (size_t i = 0; i < y->size; i++) dx[i] = dy[i] * mask[i];
+    else
+        for (size_t i = 0; i < y->size; i++) dx[i] += dy[i] * mask[i];
 }
 
 static struct tensor *dropout_example(struct tape *t, struct tensor **x) {
@@ -39,6 +45,7 @@ static struct tensor *dropout_example(struct tape *t, struct tensor **x) {
 
 const struct op dropout_op = {.name = "dropout",
                               .backward = dropout_backward,
+                              .sets = 1 << 0,
                               .example = dropout_example,
                               .example_input = {{2, {5, 7}}},
                               .example_inputs = 1};

@@ -16,12 +16,20 @@ struct tensor *op_gelu(struct tape *t, struct tensor *x) {
 
 VECTOR_CLONES static void gelu_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    real *restrict dx = y->input[0]->grad;
-    const real *restrict x = y->input[0]->value, *restrict dy = y->grad;
-    for (size_t i = 0; i < y->size; i++) {
-        real density, below = curve_normal(&density, x[i]);
-        dx[i] += dy[i] * (below + x[i] * density);
-    }
+    struct tensor *input = y->input[0];
+    bool passed = tape_pass(input, y);
+    real keep = passed ? 0 : tape_keep(input), *dx = input->grad;
+    const real *x = input->value, *dy = y->grad;
+    if (keep == 0)
+        for (size_t i = 0; i < y->size; i++) {
+            real density, below = curve_normal(&density, x[i]);
+            dx[i] = dy[i] * (below + x[i] * density);
+        }
+    else
+        for (size_t i = 0; i < y->size; i++) {
+            real density, below = curve_normal(&density, x[i]);
+            dx[i] += dy[i] * (below + x[i] * density);
+        }
 }
 
 static struct tensor *gelu_example(struct tape *t, struct tensor **x) {
@@ -30,6 +38,7 @@ static struct tensor *gelu_example(struct tape *t, struct tensor **x) {
 
 const struct op gelu_op = {.name = "gelu",
                            .backward = gelu_backward,
+                           .sets = 1 << 0,
                            .example = gelu_example,
                            .example_input = {{2, {3, 5}}},
                            .example_inputs = 1};

@@ -66,6 +66,7 @@ VECTOR_CLONES static void layer_norm_backward(struct tape *t, struct tensor *y) 
     const struct saved *saved = y->saved;
     size_t n = (size_t)y->shape.dim[y->shape.rank - 1];
     struct tensor *x = y->input[0], *weight = y->input[1], *bias = y->input[2];
+    real keep = x->grad ? tape_keep(x) : 1;
     for (size_t row = 0; row * n < y->size; row++) {
         const real *restrict dy = y->grad + row * n, *restrict normal = saved->normal + row * n;
         real *restrict g = saved->g;
@@ -78,7 +79,10 @@ VECTOR_CLONES static void layer_norm_backward(struct tape *t, struct tensor *y) 
         real mean = (real)(sums_of(g, n) / (double)n),
              slope = (real)(sums_products(g, normal, n) / (double)n);
         real *restrict dx = x->grad + row * n, inverse = saved->inverse[row];
-        for (size_t j = 0; j < n; j++) dx[j] += inverse * (g[j] - mean - normal[j] * slope);
+        if (keep == 0)
+            for (size_t j = 0; j < n; j++) dx[j] = inverse * (g[j] - mean - normal[j] * slope);
+        else
+            for (size_t j = 0; j < n; j++) dx[j] += inverse * (g[j] - mean - normal[j] * slope);
     }
 }
 
@@ -88,6 +92,7 @@ static struct tensor *layer_norm_example(struct tape *t, struct tensor **x) {
 
 const struct op layer_norm_op = {.name = "layer_norm",
                                  .backward = layer_norm_backward,
+                                 .sets = 1 << 0,
                                  .example = layer_norm_example,
                                  .example_input = {{3, {2, 2, 11}}, {1, {11}}, {1, {11}}},
                                  .example_inputs = 3};

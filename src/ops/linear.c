@@ -35,8 +35,10 @@ static void sparse_backward(struct tape *t, struct tensor *y, size_t rows) {
     struct tensor *x = y->input[0], *weight = y->input[1];
     const struct sparse *s = weight->sparse;
     real *dy = turned(t, &s->rows, y->grad, rows);
+    if (weight->grad && tape_keep(weight) == 0) memset(weight->grad, 0, s->live * sizeof(real));
     if (weight->grad) sparse_outer(weight->grad, s, dy, y->saved, rows);
     if (!x->grad) return;
+    if (tape_keep(x) == 0) memset(x->grad, 0, x->size * sizeof(real));
     real *dx = turned(t, &s->columns, NULL, rows);
     sparse_multiply_back(dx, s, weight->value, dy, rows);
     sparse_turn_back(x->grad, &s->columns, dx, rows);
@@ -78,10 +80,10 @@ static void linear_backward(struct tape *t, struct tensor *y) {
     if (weight->sparse) sparse_backward(t, y, (size_t)rows);
     if (x->grad && !weight->sparse)
         blas_gemm(x->grad, in, rows, in, out, (struct matrix){y->grad, out, false},
-                  (struct matrix){weight->value, in, false}, 1);
+                  (struct matrix){weight->value, in, false}, tape_keep(x));
     if (weight->grad && !weight->sparse)
         blas_gemm(weight->grad, in, out, in, rows, (struct matrix){y->grad, out, true},
-                  (struct matrix){x->value, in, false}, 1);
+                  (struct matrix){x->value, in, false}, tape_keep(weight));
     if (bias && bias->grad) bias_backward(bias->grad, y->grad, (size_t)rows, (size_t)out);
 }
 
@@ -99,6 +101,7 @@ const struct op linear_op = {.name = "linear",
                              .backward = linear_backward,
                              .flops = linear_flops,
                              .sparse = true,
+                             .sets = 1 << 0 | 1 << 1,
                              .example = linear_example,
                              .example_input = {{3, {3, 2, 4}}, {2, {5, 4}}, {1, {5}}},
                              .example_inputs = 3};

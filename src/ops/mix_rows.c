@@ -52,14 +52,16 @@ VECTOR_CLONES static void mix_rows_backward(struct tape *t, struct tensor *y) {
     struct tensor *gate = y->input[0];
     size_t width = y->size / (size_t)y->shape.dim[0], units = (size_t)gate->shape.dim[1];
     const int *sample = choice->sample;
-    for (int k = 0; k < choice->count; k++)
+    for (int k = 0; k < choice->count; k++) {
+        struct tensor *part = saved->part[k];
+        if (part->grad && tape_keep(part) == 0) memset(part->grad, 0, part->size * sizeof(real));
         for (int i = 0; i < choice->samples[k]; i++, sample++) {
-            struct tensor *part = saved->part[k];
             size_t at = (size_t)*sample * units + (size_t)choice->unit[k], from = (size_t)i * width;
             const real *dy = y->grad + (size_t)*sample * width;
             if (part->grad) add_scaled(part->grad + from, dy, gate->value[at], width);
             if (gate->grad) gate->grad[at] += (real)sums_products(part->value + from, dy, width);
         }
+    }
 }
 
 // Unit 0 serves samples 0 and 2, unit 2 sample 2; sample 1 has none.

@@ -1,5 +1,7 @@
 // positional_embedding: y[b, p, :] = x[b, p, :] + weight[p, :]; x (B, T, d), weight (T, d).
 // dx = dy; dweight = dy summed over the samples.
+#include <string.h>
+
 #include "src/ops.h"
 
 struct tensor *op_positional_embedding(struct tape *t, struct tensor *x, struct tensor *weight) {
@@ -16,9 +18,11 @@ struct tensor *op_positional_embedding(struct tape *t, struct tensor *x, struct 
 static void positional_embedding_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *x = y->input[0], *weight = y->input[1];
-    for (size_t i = 0; x->grad && i < y->size; i++) x->grad[i] += y->grad[i];
     for (size_t row = 0; weight->grad && row < y->size; row += weight->size)
         for (size_t i = 0; i < weight->size; i++) weight->grad[i] += y->grad[row + i];
+    if (!x->grad || tape_pass(x, y)) return;
+    if (tape_keep(x) == 0) memset(x->grad, 0, x->size * sizeof(real));
+    for (size_t i = 0; i < y->size; i++) x->grad[i] += y->grad[i];
 }
 
 static struct tensor *positional_embedding_example(struct tape *t, struct tensor **x) {
@@ -27,6 +31,7 @@ static struct tensor *positional_embedding_example(struct tape *t, struct tensor
 
 const struct op positional_embedding_op = {.name = "positional_embedding",
                                            .backward = positional_embedding_backward,
+                                           .sets = 1 << 0,
                                            .example = positional_embedding_example,
                                            .example_input = {{3, {2, 3, 4}}, {2, {3, 4}}},
                                            .example_inputs = 2};

@@ -13,9 +13,14 @@ struct tensor *op_relu(struct tape *t, struct tensor *x) {
 
 VECTOR_CLONES static void relu_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    real *restrict dx = y->input[0]->grad;
-    const real *restrict value = y->value, *restrict dy = y->grad;
-    for (size_t i = 0; i < y->size; i++) dx[i] += value[i] > 0 ? dy[i] : 0;
+    struct tensor *x = y->input[0];
+    bool passed = tape_pass(x, y);
+    real keep = passed ? 0 : tape_keep(x), *dx = x->grad;
+    const real *value = y->value, *dy = y->grad;
+    if (keep == 0)
+        for (size_t i = 0; i < y->size; i++) dx[i] = value[i] > 0 ? dy[i] : 0;
+    else
+        for (size_t i = 0; i < y->size; i++) dx[i] += value[i] > 0 ? dy[i] : 0;
 }
 
 static struct tensor *relu_example(struct tape *t, struct tensor **x) {
@@ -24,6 +29,7 @@ static struct tensor *relu_example(struct tape *t, struct tensor **x) {
 
 const struct op relu_op = {.name = "relu",
                            .backward = relu_backward,
+                           .sets = 1 << 0,
                            .example = relu_example,
                            .example_input = {{2, {3, 5}}},
                            .example_inputs = 1};

@@ -11,8 +11,10 @@ struct tensor *op_reshape(struct tape *t, struct tensor *x, struct shape shape) 
 
 static void reshape_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    real *dx = y->input[0]->grad;
-    for (size_t i = 0; i < y->size; i++) dx[i] += y->grad[i];
+    struct tensor *x = y->input[0];
+    if (tape_pass(x, y)) return;
+    real keep = tape_keep(x);
+    for (size_t i = 0; i < y->size; i++) x->grad[i] = (keep != 0 ? x->grad[i] : 0) + y->grad[i];
 }
 
 static struct tensor *reshape_example(struct tape *t, struct tensor **x) {
@@ -21,6 +23,7 @@ static struct tensor *reshape_example(struct tape *t, struct tensor **x) {
 
 const struct op reshape_op = {.name = "reshape",
                               .backward = reshape_backward,
+                              .sets = 1 << 0,
                               .example = reshape_example,
                               .example_input = {{3, {2, 3, 2}}},
                               .example_inputs = 1};
