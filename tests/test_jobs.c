@@ -135,8 +135,8 @@ static void stopped_and_resumed(void **state) {
     struct sigaction action = {.sa_handler = stop_set};
     sigemptyset(&action.sa_mask);
     sigaction(SIGUSR1, &action, NULL);
-    ADD(&jobs, "stop/long", "epochs=20", "train.checkpoint_every=20");
-    ADD(&jobs, "stop/later", "epochs=20", "train.checkpoint_every=20", "seed=2");
+    ADD(&jobs, "stop/long", "epochs=200", "train.checkpoint_every=200");
+    ADD(&jobs, "stop/later", "epochs=200", "train.checkpoint_every=200", "seed=2");
     struct jobs_options options = {.program = TEST_PROGRAM, .at_once = 1, .quiet = true, .stop = &stop};
     pid_t watcher = stop_when_begun("stop/long/metrics.jsonl");
     assert_int_equal(jobs_run(&jobs, &options, &e), 1);
@@ -144,14 +144,14 @@ static void stopped_and_resumed(void **state) {
     assert_false(saved_exists("stop/later")); // not started any more
     struct json *summary = saved_summary_new("stop/long", &e);
     assert_string_equal(json_string(json_find(summary, "status")), "interrupted");
-    assert_true(json_number(json_find(summary, "epochs")) < 20);
+    assert_true(json_number(json_find(summary, "epochs")) < 200);
     json_free(summary);
     assert_false(job_done(&jobs.list[0]));
     assert_int_equal(jobs_run(&jobs, &options, &e), 1); // still set: nothing begins
     stop = 0;
     if (jobs_run(&jobs, &options, &e) != 0) fail_msg("%s", e.text);
     assert_false(file_exists("stop/long.1"));
-    assert_int_equal(alone("small.json epochs=20 train.checkpoint_every=20 --out whole"), 0);
+    assert_int_equal(alone("small.json epochs=200 train.checkpoint_every=200 --out whole"), 0);
     assert_same_file("whole/checkpoint.safetensors", "stop/long/checkpoint.safetensors");
     jobs_free(&jobs);
 }
