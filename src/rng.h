@@ -34,6 +34,11 @@ uint32_t rng_below(struct rng *r, uint32_t n);
 // be a multiple of 4. r->next is neither read nor moved.
 void rng_fill(uint32_t *out, size_t n, const struct rng *r, uint64_t first);
 
+// What rng_fill is made with: the best that this machine has. The tests go every way up to it.
+enum rng_way { RNG_PLAIN, RNG_AVX2, RNG_AVX512 };
+enum rng_way rng_best(void);
+void rng_fill_by(enum rng_way way, uint32_t *out, size_t n, const struct rng *r, uint64_t first);
+
 // A random permutation of 0 .. n-1 (Fisher-Yates).
 void rng_shuffle(uint32_t *order, uint32_t n, struct rng *r);
 

@@ -53,20 +53,24 @@ static void fill_is_the_sequence(void **state) {
     enum { MOST = 3333, GUARD = 0x5a5a5a5a };
     const struct rng stream = rng_row(rng_stream(7, "rounding"), UINT64_C(0x123456789abcdef));
     static uint32_t out[MOST + 1];
-    for (int f = 0; f < FIRSTS; f++)
-        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-            struct rng filler = stream, single = stream;
-            filler.next = 99; // neither read nor moved
-            single.next = firsts[f];
-            out[sizes[s]] = GUARD;
-            rng_fill(out, sizes[s], &filler, firsts[f]);
-            assert_int_equal(out[sizes[s]], GUARD);
-            assert_int_equal(filler.next, 99);
-            for (size_t i = 0; i < sizes[s]; i++) {
-                assert_int_equal(out[i], number_at(&stream, firsts[f] + i));
-                assert_int_equal(out[i], rng_u32(&single));
+    for (int way = 0; way <= (int)rng_best() + 1; way++) // and at last rng_fill itself
+        for (int f = 0; f < FIRSTS; f++)
+            for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+                struct rng filler = stream, single = stream;
+                filler.next = 99; // neither read nor moved
+                single.next = firsts[f];
+                out[sizes[s]] = GUARD;
+                if (way > (int)rng_best())
+                    rng_fill(out, sizes[s], &filler, firsts[f]);
+                else
+                    rng_fill_by((enum rng_way)way, out, sizes[s], &filler, firsts[f]);
+                assert_int_equal(out[sizes[s]], GUARD);
+                assert_int_equal(filler.next, 99);
+                for (size_t i = 0; i < sizes[s]; i++) {
+                    assert_int_equal(out[i], number_at(&stream, firsts[f] + i));
+                    assert_int_equal(out[i], rng_u32(&single));
+                }
             }
-        }
 }
 
 // --- streams -----------------------------------------------------------------------------------------------
