@@ -18,7 +18,8 @@
 //
 // The rounding is computed on the move, x - c, so that small moves of large counters are not lost in float.
 // Slots: m (unless momentum is 0 or unused), v (adam), rms (tensor; one number per tensor).
-#include <math.h>
+#include <stdlib.h>
+#include <tgmath.h>
 
 #include "optim/optim.h"
 
@@ -62,13 +63,20 @@ struct own {
     double *f, *slope; // tables over 0 .. limit, for maps that are costly to compute; NULL: compute
 };
 
+// What this step makes the means of the gradient and its square with: rest is 1 - momentum and 1 - beta2, correction
+// 1 / (1 - momentum^t), root 1 / sqrt(1 - beta2^t).
+struct means {
+    real momentum, rest1, correction, beta2, rest2, root, eps;
+};
+
 // One block on its way through a step; everything here is in registers or the first cache.
 struct block {
     size_t count;
-    double correction, root; // 1 / (1 - momentum^t) and 1 / sqrt(1 - beta2^t), of this step
-    real u[BLOCK];           // direction
-    int32_t c[BLOCK];        // counter
-    uint32_t bits[BLOCK];
+    double root; // 1 / sqrt(1 - beta2^t), of this step
+    struct means means;
+    _Alignas(64) real u[BLOCK];    // direction
+    _Alignas(64) int32_t c[BLOCK]; // counter
+    _Alignas(64) uint32_t bits[BLOCK];
 };
 
 // --- build
@@ -77,7 +85,8 @@ struct block {
 static void tables_make(struct own *own, const struct number *number, bool with_slope) {
     if (number->limit >= TABLE_LIMIT) return;
     size_t size = (size_t)number->limit + 1;
-    own->f = number->kind == NUMBER_SQUARE ? NULL : mem_new(size, sizeof *own->f);
+    own->f =
+        number->kind == NUMBER_SQUARE || number->kind == NUMBER_LINEAR ? NULL : mem_new(size, sizeof *own->f);
     own->slope = with_slope ? mem_new(size, sizeof *own->slope) : NULL;
     for (size_t c = 0; c < size; c++) {
         if (own->f) own->f[c] = number_value(number, (int32_t)c);
@@ -140,25 +149,24 @@ static void counter_prepare(struct stage *s, const struct step *step) {
     }
 }
 
-// m = momentum · m + (1 - momentum) g; u = m / correction.
-VECTOR_CLONES static void direction_average(real *restrict u, real *restrict m, const real *restrict g,
-                                            size_t count, real momentum, real rest, real correction) {
-    for (size_t i = 0; i < count; i++) {
-        m[i] = momentum * m[i] + rest * g[i];
-        u[i] = m[i] * correction;
-    }
+static inline real mean_updated(real *m, real g, struct means k) {
+    *m = k.momentum * *m + k.rest1 * g;
+    return *m * k.correction;
+}
+
+static inline real adam_divided(real u, real *v, real g, struct means k) {
+    *v = k.beta2 * *v + k.rest2 * g * g;
+    return u / (sqrt(*v) * k.root + k.eps);
+}
+
+VECTOR_CLONES static void direction_mean(real *restrict u, real *restrict m, const real *restrict g,
+                                         size_t count, struct means k) {
+    for (size_t i = 0; i < count; i++) u[i] = mean_updated(&m[i], g[i], k);
 }
 
 VECTOR_CLONES static void direction_adam(real *restrict u, real *restrict v, const real *restrict g,
-                                         size_t count, real beta2, real rest, real root, real eps) {
-    for (size_t i = 0; i < count; i++) {
-        v[i] = beta2 * v[i] + rest * g[i] * g[i];
-#ifdef TALLY_DOUBLE
-        u[i] = u[i] / (sqrt(v[i]) * root + eps);
-#else
-        u[i] = u[i] / (sqrtf(v[i]) * root + eps);
-#endif
-    }
+                                         size_t count, struct means k) {
+    for (size_t i = 0; i < count; i++) u[i] = adam_divided(u[i], &v[i], g[i], k);
 }
 
 static void direction_sign(real *u, size_t count) {
@@ -183,8 +191,7 @@ static void block_direction(const struct stage *s, const struct span *span, size
     const struct own *own = s->own;
     const real *g = span->grad + at;
     if (own->m >= 0)
-        direction_average(b->u, span->slot[own->m] + at, g, b->count, (real)config->momentum,
-                          (real)(1 - config->momentum), (real)b->correction);
+        direction_mean(b->u, span->slot[own->m] + at, g, b->count, b->means);
     else
         for (size_t i = 0; i < b->count; i++) b->u[i] = g[i];
     switch ((enum direction)config->direction) {
@@ -193,8 +200,7 @@ static void block_direction(const struct stage *s, const struct span *span, size
         direction_sign(b->u, b->count);
         break;
     case ADAM:
-        direction_adam(b->u, span->slot[own->v] + at, g, b->count, (real)config->beta2,
-                       (real)(1 - config->beta2), (real)b->root, (real)config->eps);
+        direction_adam(b->u, span->slot[own->v] + at, g, b->count, b->means);
         break;
     case TENSOR: {
         double rms = sqrt((double)*span->slot[own->rms]) * b->root;
@@ -210,101 +216,163 @@ static void block_direction(const struct stage *s, const struct span *span, size
 // --- move
 // -------------------------------------------------------------------------------------------------------
 
-// u becomes the move: target - c + r, with r = bits / 2^32. It is cut to ±2^30, also when it is NaN: a counter stays
-// within its limit whatever the gradient (that the loss is not finite is for the run to notice). A counter that the leak drains becomes 0 and does not move.
-VECTOR_CLONES static void block_target(struct block *b, real rate, real leak) {
-    const real far = 0x1p30f;
-    for (size_t i = 0; i < b->count; i++) {
-        real move = -rate * b->u[i], x = (real)b->c[i] + move;
-        real chance = (real)(int32_t)(b->bits[i] >> 8) * (real)0x1p-24;
-        bool drained = (x <= leak) & (x >= -leak);
-        move = move - (x > 0 ? leak : -leak) + chance;
-        move = move > -far ? move : -far;
-        move = move < far ? move : far;
-        b->u[i] = drained ? 0 : move;
-        b->c[i] = drained ? 0 : b->c[i];
+// What a step does to every counter. `far` is not a constant where it is used, since the compiler then makes branches of
+// the comparisons, and no vectors.
+struct move {
+    real rate, leak, far;
+    int32_t limit;
+};
+
+// The move is target - c + r, with r = bits / 2^32. A counter that the leak drains becomes 0; else c = clamp(c +
+// floor(move)), whatever the gradient: NaN goes to -limit (that the loss is not finite is for the run to notice).
+static inline bool counter_drained(real *move, int32_t c, real u, uint32_t bits, struct move k) {
+    *move = -k.rate * u;
+    real x = (real)c + *move, chance = (real)(int32_t)(bits >> 8) * (real)0x1p-24;
+    *move = *move - copysign(k.leak, x) + chance;
+    return fabs(x) <= k.leak;
+}
+
+// Counters of up to 16 bits, in real numbers throughout. Adding `whole_only` rounds to a whole number; where the move is
+// too large for that, the counter ends at its limit all the same.
+static inline int32_t counter_moved(int32_t c, real u, uint32_t bits, struct move k) {
+    const real whole_only = sizeof(real) == sizeof(float) ? (real)0x1.8p23 : (real)0x1.8p52;
+    real move, limit = (real)k.limit;
+    bool drained = counter_drained(&move, c, u, bits, k);
+    real whole = move + whole_only - whole_only;
+    whole = whole > move ? whole - 1 : whole;
+    real next = (real)c + whole;
+    next = next > -limit ? next : -limit;
+    next = next < limit ? next : limit;
+    return drained ? 0 : (int32_t)next;
+}
+
+// Larger ones: the move is cut to ±far, and the sum saturates instead of wrapping.
+static inline int32_t counter_moved_far(int32_t c, real u, uint32_t bits, struct move k) {
+    real move;
+    bool drained = counter_drained(&move, c, u, bits, k);
+    move = move > -k.far ? move : -k.far;
+    move = move < k.far ? move : k.far;
+    int32_t whole = (int32_t)move;
+    whole -= (real)whole > move; // floor
+    int32_t sum = (int32_t)((uint32_t)c + (uint32_t)whole);
+    int32_t wrapped = ((c ^ sum) & (whole ^ sum)) >> 31, end = (c >> 31) ^ k.limit; // all bits or none
+    int32_t next = sum ^ ((sum ^ end) & wrapped);
+    next = next < k.limit ? next : k.limit;
+    next = next > -k.limit ? next : -k.limit;
+    return drained ? 0 : next;
+}
+
+VECTOR_CLONES static void block_move(struct block *b, size_t count, struct move k) {
+    if (k.limit <= INT16_MAX)
+        for (size_t i = 0; i < count; i++) b->c[i] = counter_moved(b->c[i], b->u[i], b->bits[i], k);
+    else
+        for (size_t i = 0; i < count; i++) b->c[i] = counter_moved_far(b->c[i], b->u[i], b->bits[i], k);
+}
+
+// The common case in one loop, since the machine can move one counter while it divides for the next.
+VECTOR_CLONES static void block_adam_move(struct block *restrict b, size_t count, real *restrict m,
+                                          real *restrict v, const real *restrict g, struct means means,
+                                          struct move k) {
+    for (size_t i = 0; i < count; i++) {
+        real u = mean_updated(&m[i], g[i], means);
+        b->c[i] = counter_moved(b->c[i], adam_divided(u, &v[i], g[i], means), b->bits[i], k);
     }
 }
 
-// c = clamp(c + floor(move)); the sum saturates instead of wrapping.
-VECTOR_CLONES static void block_move(struct block *b, int32_t limit) {
-    for (size_t i = 0; i < b->count; i++) {
-        int32_t c = b->c[i], whole = (int32_t)b->u[i];
-        whole -= (real)whole > b->u[i]; // floor
-        int32_t sum = (int32_t)((uint32_t)c + (uint32_t)whole);
-        int32_t end = c < 0 ? -limit : limit;
-        int32_t next = ((c ^ sum) & (whole ^ sum)) < 0 ? end : sum;
-        next = next < limit ? next : limit;
-        b->c[i] = next > -limit ? next : -limit;
-    }
-}
-
-static void block_load(const struct param *p, size_t at, struct block *b) {
+VECTOR_CLONES static void block_load(struct block *b, size_t count, const struct param *p, size_t at) {
     int bytes = number_bytes(&p->number);
     const int8_t *c1 = (const int8_t *)p->counter + at;
     const int16_t *c2 = (const int16_t *)p->counter + at;
     const int32_t *c4 = (const int32_t *)p->counter + at;
     if (bytes == 1)
-        for (size_t i = 0; i < b->count; i++) b->c[i] = c1[i];
+        for (size_t i = 0; i < count; i++) b->c[i] = c1[i];
     else if (bytes == 2)
-        for (size_t i = 0; i < b->count; i++) b->c[i] = c2[i];
+        for (size_t i = 0; i < count; i++) b->c[i] = c2[i];
     else
-        for (size_t i = 0; i < b->count; i++) b->c[i] = c4[i];
+        for (size_t i = 0; i < count; i++) b->c[i] = c4[i];
 }
 
-static void block_store(struct param *p, size_t at, const struct block *b) {
+VECTOR_CLONES static void block_store(const struct block *restrict b, size_t count, const struct param *p,
+                                      size_t at) {
     int bytes = number_bytes(&p->number);
-    int8_t *c1 = (int8_t *)p->counter + at;
-    int16_t *c2 = (int16_t *)p->counter + at;
-    int32_t *c4 = (int32_t *)p->counter + at;
+    int8_t *restrict c1 = (int8_t *)p->counter + at;
+    int16_t *restrict c2 = (int16_t *)p->counter + at;
+    int32_t *restrict c4 = (int32_t *)p->counter + at;
     if (bytes == 1)
-        for (size_t i = 0; i < b->count; i++) c1[i] = (int8_t)b->c[i];
+        for (size_t i = 0; i < count; i++) c1[i] = (int8_t)b->c[i];
     else if (bytes == 2)
-        for (size_t i = 0; i < b->count; i++) c2[i] = (int16_t)b->c[i];
+        for (size_t i = 0; i < count; i++) c2[i] = (int16_t)b->c[i];
     else
-        for (size_t i = 0; i < b->count; i++) c4[i] = b->c[i];
+        for (size_t i = 0; i < count; i++) c4[i] = b->c[i];
 }
 
 // w = s · f(c), to the bit what number_value gives.
-VECTOR_CLONES static void block_value_square(real *restrict w, const struct block *b, double scale) {
-    for (size_t i = 0; i < b->count; i++) w[i] = (real)(scale * ((double)b->c[i] * fabs((double)b->c[i])));
+VECTOR_CLONES static void block_value_square(real *restrict w, const struct block *b, size_t count,
+                                             double scale, int32_t limit) {
+    if (limit <= INT16_MAX)
+        for (size_t i = 0; i < count; i++) w[i] = (real)(scale * (double)(b->c[i] * abs(b->c[i])));
+    else
+        for (size_t i = 0; i < count; i++) w[i] = (real)(scale * ((double)b->c[i] * fabs((double)b->c[i])));
 }
 
-static void block_value(const struct own *own, const struct param *p, size_t at, const struct block *b) {
-    real *w = p->value + at;
-    if (p->number.kind == NUMBER_SQUARE) {
-        block_value_square(w, b, p->scale);
-    } else if (own->f) {
-        for (size_t i = 0; i < b->count; i++) {
-            double f = p->scale * own->f[b->c[i] < 0 ? -b->c[i] : b->c[i]];
-            w[i] = (real)(b->c[i] < 0 ? -f : f);
-        }
-    } else {
-        for (size_t i = 0; i < b->count; i++) w[i] = (real)(p->scale * number_value(&p->number, b->c[i]));
+VECTOR_CLONES static void block_value_linear(real *restrict w, const struct block *b, size_t count,
+                                             double scale) {
+    for (size_t i = 0; i < count; i++) w[i] = (real)(scale * (double)b->c[i]);
+}
+
+VECTOR_CLONES static void block_value_table(real *restrict w, const struct block *restrict b, size_t count,
+                                            double scale, const double *restrict f) {
+    for (size_t i = 0; i < count; i++) {
+        int32_t c = b->c[i], sign = c >> 31;
+        real magnitude = (real)(scale * f[(c ^ sign) - sign]);
+        w[i] = c < 0 ? -magnitude : magnitude;
     }
+}
+
+static void block_value(const struct block *b, size_t count, const struct own *own, const struct param *p,
+                        size_t at) {
+    real *w = p->value + at;
+    if (p->number.kind == NUMBER_SQUARE)
+        block_value_square(w, b, count, p->scale, p->number.limit);
+    else if (p->number.kind == NUMBER_LINEAR)
+        block_value_linear(w, b, count, p->scale);
+    else if (own->f)
+        block_value_table(w, b, count, p->scale, own->f);
+    else
+        for (size_t i = 0; i < count; i++) w[i] = (real)(p->scale * number_value(&p->number, b->c[i]));
 }
 
 static void counter_update(const struct stage *s, struct span *span, const struct step *step) {
     const struct counter *config = s->config;
+    const struct own *own = s->own;
     struct param *p = span->param;
     double rate = config->rate * step->rate * p->number.unit, leak = step->frozen ? 0 : rate * config->leak;
     if (config->direction == CHAIN) rate = config->rate * step->rate;
     double t = (double)step->number;
-    struct block b = {.correction = 1 / (1 - pow(config->momentum, t)),
-                      .root = 1 / sqrt(1 - pow(config->beta2, t))};
+    struct block b = {.root = 1 / sqrt(1 - pow(config->beta2, t))};
+    b.means = (struct means){
+        (real)config->momentum, (real)(1 - config->momentum), (real)(1 / (1 - pow(config->momentum, t))),
+        (real)config->beta2,    (real)(1 - config->beta2),    (real)b.root,
+        (real)config->eps};
+    const struct move move = {(real)rate, (real)leak, 0x1p30f, p->number.limit};
+    bool common = config->direction == ADAM && own->m >= 0 && p->number.limit <= INT16_MAX;
     for (size_t i = 0; i < BLOCK; i++) b.bits[i] = UINT32_C(1) << 31; // nearest: always a half
     for (size_t at = span->first; at < span->end; at += BLOCK) {
         b.count = span->end - at < BLOCK ? span->end - at : BLOCK;
-        block_load(p, at, &b);
-        block_direction(s, span, at, &b);
+        block_load(&b, b.count, p, at);
         if (config->rounding == STOCHASTIC) {
             struct rng row = rng_row(s->rounding[span->index], (uint64_t)step->number);
             rng_fill(b.bits, b.count, &row, at);
         }
-        block_target(&b, (real)rate, (real)leak);
-        block_move(&b, p->number.limit);
-        block_store(p, at, &b);
-        block_value(s->own, p, at, &b);
+        if (common) {
+            block_adam_move(&b, b.count, span->slot[own->m] + at, span->slot[own->v] + at, span->grad + at,
+                            b.means, move);
+        } else {
+            block_direction(s, span, at, &b);
+            block_move(&b, b.count, move);
+        }
+        block_store(&b, b.count, p, at);
+        block_value(&b, b.count, own, p, at);
     }
 }
 
