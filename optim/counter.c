@@ -55,7 +55,7 @@ static const struct field fields[] = {
      "of the target to a counter"},
     FIELD_END};
 
-enum { BLOCK = 256, TABLE_LIMIT = 1 << 15 };
+enum { BLOCK = 512, TABLE_LIMIT = 1 << 15 };
 
 // What build adds to the options.
 struct own {
@@ -349,14 +349,15 @@ static void counter_update(const struct stage *s, struct span *span, const struc
     double rate = config->rate * step->rate * p->number.unit, leak = step->frozen ? 0 : rate * config->leak;
     if (config->direction == CHAIN) rate = config->rate * step->rate;
     double t = (double)step->number;
-    struct block b = {.root = 1 / sqrt(1 - pow(config->beta2, t))};
+    struct block b;
+    b.root = 1 / sqrt(1 - pow(config->beta2, t));
     b.means = (struct means){
         (real)config->momentum, (real)(1 - config->momentum), (real)(1 / (1 - pow(config->momentum, t))),
         (real)config->beta2,    (real)(1 - config->beta2),    (real)b.root,
         (real)config->eps};
     const struct move move = {(real)rate, (real)leak, 0x1p30f, p->number.limit};
     bool common = config->direction == ADAM && own->m >= 0 && p->number.limit <= INT16_MAX;
-    for (size_t i = 0; i < BLOCK; i++) b.bits[i] = UINT32_C(1) << 31; // nearest: always a half
+    for (size_t i = 0; i < BLOCK && config->rounding == NEAREST; i++) b.bits[i] = UINT32_C(1) << 31; // a half
     for (size_t at = span->first; at < span->end; at += BLOCK) {
         b.count = span->end - at < BLOCK ? span->end - at : BLOCK;
         block_load(&b, b.count, p, at);
