@@ -224,7 +224,8 @@ struct move {
 };
 
 // The move is target - c + r, with r = bits / 2^32. A counter that the leak drains becomes 0; else c = clamp(c +
-// floor(move)), whatever the gradient: NaN goes to -limit (that the loss is not finite is for the run to notice).
+// floor(move)), within the limit whatever the gradient; NaN moves down (that the loss is not finite is for the run to
+// notice).
 static inline bool counter_drained(real *move, int32_t c, real u, uint32_t bits, struct move k) {
     *move = -k.rate * u;
     real x = (real)c + *move, chance = (real)(int32_t)(bits >> 8) * (real)0x1p-24;
@@ -238,8 +239,8 @@ static inline int32_t counter_moved(int32_t c, real u, uint32_t bits, struct mov
     const real whole_only = sizeof(real) == sizeof(float) ? (real)0x1.8p23 : (real)0x1.8p52;
     real move, limit = (real)k.limit;
     bool drained = counter_drained(&move, c, u, bits, k);
-    real whole = move + whole_only - whole_only;
-    whole = whole > move ? whole - 1 : whole;
+    real shifted = move + whole_only, whole = shifted - whole_only;
+    whole = whole > move ? whole - 1 : whole; // floor
     real next = (real)c + whole;
     next = next > -limit ? next : -limit;
     next = next < limit ? next : limit;
