@@ -1,9 +1,13 @@
 // relu: y = max(x, 0), element by element. dx = dy where y > 0, else 0 (also at x = 0, as is usual).
 #include "src/ops.h"
 
+VECTOR_CLONES static void relu_forward(real *restrict y, const real *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0;
+}
+
 struct tensor *op_relu(struct tape *t, struct tensor *x) {
     struct tensor *y = tape_push(t, &relu_op, x->shape, x, NULL, NULL);
-    for (size_t i = 0; i < y->size; i++) y->value[i] = x->value[i] > 0 ? x->value[i] : 0;
+    relu_forward(y->value, x->value, y->size);
     return y;
 }
 
