@@ -28,17 +28,63 @@ struct window_range window_range(const struct window *w, int axis, int k, int le
     return (struct window_range){first, end, first * stride + offset};
 }
 
-// Rows are short, and a call of memcpy for each costs more than the copy: so by fixed pieces.
+// Rows are short, and a call of memcpy for each costs more than the copy: so by fixed pieces, of which the last may
+// copy again what the one before it has.
 static inline void row_copy(real *restrict to, const real *restrict from, size_t n) {
     size_t k = 0;
     for (; k + LANES <= n; k += LANES) memcpy(to + k, from + k, LANES * sizeof *to);
-    for (; k < n; k++) to[k] = from[k];
+    if (k == n) return;
+    if (n > LANES) {
+        memcpy(to + n - LANES, from + n - LANES, LANES * sizeof *to);
+    } else if (n >= LANES / 2) {
+        memcpy(to, from, LANES / 2 * sizeof *to);
+        memcpy(to + n - LANES / 2, from + n - LANES / 2, LANES / 2 * sizeof *to);
+    } else {
+        for (; k < n; k++) to[k] = from[k];
+    }
 }
 
-static inline void row_add(real *restrict to, const real *restrict from, int n) {
+static inline void row_add(real *restrict to, const real *restrict from, size_t n) {
     for (; n >= LANES; n -= LANES, to += LANES, from += LANES)
         for (int k = 0; k < LANES; k++) to[k] += from[k];
-    for (int k = 0; k < n; k++) to[k] += from[k];
+    if (n >= LANES / 2) {
+        for (int k = 0; k < LANES / 2; k++) to[k] += from[k];
+        n -= LANES / 2, to += LANES / 2, from += LANES / 2;
+    }
+    for (size_t k = 0; k < n; k++) to[k] += from[k];
+}
+
+// `rows` rows of n numbers, which lie `pitch` and `jump` apart: copied, or added. The usual n are constants to the
+// compiler. Functions of their own, since it must also know that their arguments are apart.
+#define ROWS(row, length) \
+    for (size_t o = 0; o < rows; o++) row(to + o * pitch, from + o * jump, length)
+
+VECTOR_CLONES static void rows_copy(real *restrict to, size_t pitch, const real *restrict from, size_t jump,
+                                    size_t rows, size_t n) {
+    if (n == 8)
+        ROWS(row_copy, 8);
+    else if (n == 16)
+        ROWS(row_copy, 16);
+    else if (n == 24)
+        ROWS(row_copy, 24);
+    else if (n == 32)
+        ROWS(row_copy, 32);
+    else
+        ROWS(row_copy, n);
+}
+
+VECTOR_CLONES static void rows_add(real *restrict to, size_t pitch, const real *restrict from, size_t jump,
+                                   size_t rows, size_t n) {
+    if (n == 8)
+        ROWS(row_add, 8);
+    else if (n == 16)
+        ROWS(row_add, 16);
+    else if (n == 24)
+        ROWS(row_add, 24);
+    else if (n == 32)
+        ROWS(row_add, 32);
+    else
+        ROWS(row_add, n);
 }
 
 // Of the patch's rows of windows, counted from its first, those that have their element i inside the image.
@@ -47,11 +93,6 @@ static inline struct window_range rows_of(const struct window *w, const struct p
     if (v.first < p->first) v.at += (p->first - v.first) * w->stride[0], v.first = p->first;
     if (v.first >= v.end) return (struct window_range){0, 0, 0};
     return (struct window_range){v.first - p->first, v.end - p->first, v.at};
-}
-
-// Where the image's row begins that window row o sees.
-static inline size_t row_at(const struct window *w, const struct patch *p, struct window_range v, int o) {
-    return (size_t)(v.at + (o - v.first) * w->stride[0]) * (size_t)p->width;
 }
 
 // One row of the matrix: h and v are the windows whose element lies inside.
@@ -70,7 +111,7 @@ static inline void row_gather(real *to, const struct window *w, const struct pat
     size_t jump = (size_t)w->stride[0] * (size_t)p->width, rows = (size_t)(v.end - v.first);
     const real *from = plane + (size_t)v.at * (size_t)p->width + h.at;
     real *first = to + (size_t)v.first * across + h.first;
-    for (size_t o = 0; o < rows && step == 1; o++) row_copy(first + o * across, from + o * jump, (size_t)n);
+    if (step == 1) rows_copy(first, across, from, jump, rows, (size_t)n);
     for (size_t o = 0; o < rows && step != 1; o++)
         for (int k = 0; k < n; k++) first[o * across + (size_t)k] = from[o * jump + (size_t)(k * step)];
 }
@@ -89,23 +130,26 @@ VECTOR_CLONES void window_gather(real *columns, size_t stride, const struct wind
 static inline void row_scatter(real *plane, const struct window *w, const struct patch *p,
                                struct window_range v, struct window_range h, const real *from) {
     int step = w->stride[1], n = h.end - h.first;
-    for (int o = v.first; o < v.end; o++) {
-        real *to = plane + row_at(w, p, v, o) + h.at;
-        const real *row = from + (size_t)o * (size_t)p->across + h.first;
-        if (step == 1)
-            row_add(to, row, n);
-        else
-            for (int k = 0; k < n; k++) to[k * step] += row[k];
-    }
+    size_t across = (size_t)p->across;
+    if (n == 0 || v.first == v.end) return;
+    size_t jump = (size_t)w->stride[0] * (size_t)p->width, rows = (size_t)(v.end - v.first);
+    real *to = plane + (size_t)v.at * (size_t)p->width + h.at;
+    const real *first = from + (size_t)v.first * across + h.first;
+    if (step == 1) rows_add(to, jump, first, across, rows, (size_t)n);
+    for (size_t o = 0; o < rows && step != 1; o++)
+        for (int k = 0; k < n; k++) to[o * jump + (size_t)(k * step)] += first[o * across + (size_t)k];
 }
 
+// By columns of the window: then a row of the image is added to at the same place again and again, which the processor
+// forwards from its last stores; a place one number further would have to wait for them.
 VECTOR_CLONES void window_scatter(real *image, const struct window *w, const struct patch *p,
                                   const real *columns, size_t stride) {
-    size_t plane = (size_t)p->height * (size_t)p->width;
-    for (int c = 0; c < p->planes; c++, image += plane)
-        for (int i = 0; i < w->size[0]; i++) {
-            struct window_range v = rows_of(w, p, i);
-            for (int j = 0; j < w->size[1]; j++, columns += stride)
-                row_scatter(image, w, p, v, window_range(w, 1, j, p->width, p->across), columns);
+    size_t plane = (size_t)p->height * (size_t)p->width, size = (size_t)w->size[0] * (size_t)w->size[1];
+    for (int c = 0; c < p->planes; c++, image += plane, columns += size * stride)
+        for (int j = 0; j < w->size[1]; j++) {
+            struct window_range h = window_range(w, 1, j, p->width, p->across);
+            const real *from = columns + (size_t)j * stride;
+            for (int i = 0; i < w->size[0]; i++, from += (size_t)w->size[1] * stride)
+                row_scatter(image, w, p, rows_of(w, p, i), h, from);
         }
 }

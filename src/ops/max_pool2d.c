@@ -7,13 +7,12 @@
 
 #include "src/ops.h"
 
-// v, which stands at `at`, against the largest so far. Four choices without a jump: what the compiler can do for
-// several windows at once.
+// v, which stands at `at`, against the largest so far. Choices without a jump: what the compiler can do for several
+// windows at once.
 static inline void meet(real *best, int32_t *winner, real v, int32_t at) {
-    *winner = v > *best ? at : *winner;
-    *winner = v != v ? at : *winner;
-    *best = v > *best ? v : *best;
-    *best = v != v ? v : *best;
+    bool wins = (v > *best) | (v != v);
+    *winner = wins ? at : *winner;
+    *best = wins ? v : *best;
 }
 
 // A row of n windows meets one element of each, from[k · step], which stands at `at` + k · step. Inlined with a
@@ -29,17 +28,23 @@ static inline void row_meet(real *restrict best, int32_t *restrict winner, const
     }
 }
 
-// A row of n windows of 2 by 2 side by side, the most usual kind: at once, not element by element.
-static inline void row_pool_2(real *restrict best, int32_t *restrict winner, const real *restrict from,
-                              int32_t at, int n, int width) {
-    for (int k = 0; k < n; k++) {
-        real most = from[2 * k];
-        int32_t place = at + 2 * k;
-        meet(&most, &place, from[2 * k + 1], at + 2 * k + 1);
-        meet(&most, &place, from[width + 2 * k], at + 2 * k + width);
-        meet(&most, &place, from[width + 2 * k + 1], at + 2 * k + width + 1);
-        best[k] = most;
-        winner[k] = place;
+// A plane of windows of 2 by 2 side by side, the most usual kind: a window at once, not element by element. A function of
+// its own, since the compiler must know that its arguments are apart.
+VECTOR_CLONES static void plane_pool_2(real *restrict best, int32_t *restrict winner,
+                                       const real *restrict plane, const struct patch *p, bool keep) {
+    int width = p->width, n = p->across;
+    for (int o = 0; o < p->rows; o++, best += n, winner += keep ? n : 0) {
+        int32_t at = 2 * o * width;
+        const real *from = plane + at;
+        for (int k = 0; k < n; k++) {
+            real most = from[2 * k];
+            int32_t place = at + 2 * k;
+            meet(&most, &place, from[2 * k + 1], at + 2 * k + 1);
+            meet(&most, &place, from[width + 2 * k], at + 2 * k + width);
+            meet(&most, &place, from[width + 2 * k + 1], at + 2 * k + width + 1);
+            best[k] = most;
+            winner[k] = place;
+        }
     }
 }
 
@@ -48,11 +53,6 @@ static inline void row_pool(real *restrict best, int32_t *restrict winner, const
                             const struct window *w, const struct window_range *range, const struct patch *p,
                             int o) {
     int top = o * w->stride[0] - w->padding[0], step = w->stride[1];
-    if (w->size[0] == 2 && w->size[1] == 2 && step == 2 && w->padding[0] == 0 && w->padding[1] == 0) {
-        int at = top * p->width;
-        row_pool_2(best, winner, plane + at, at, p->across, p->width);
-        return;
-    }
     for (int k = 0; k < p->across; k++) best[k] = -(real)INFINITY;
     for (int k = 0; k < p->across; k++) { // a window of -infinities has a winner, too
         int x = k * step - w->padding[1];
@@ -75,10 +75,15 @@ VECTOR_CLONES static void planes_pool(struct tensor *y, const struct tensor *x, 
     const struct patch p = {1, x->shape.dim[2], x->shape.dim[3], 0, y->shape.dim[2], y->shape.dim[3]};
     real *best = y->value;
     const real *plane = x->value;
-    for (size_t i = 0; i < (size_t)x->shape.dim[0] * (size_t)x->shape.dim[1]; i++) {
-        for (int o = 0; o < p.rows; o++, best += p.across, winner += keep ? p.across : 0)
-            row_pool(best, winner, plane, w, range, &p, o);
-        plane += (size_t)p.height * (size_t)p.width;
+    size_t planes = (size_t)x->shape.dim[0] * (size_t)x->shape.dim[1],
+           windows = (size_t)p.rows * (size_t)p.across;
+    bool twos = true;
+    for (int k = 0; k < 2; k++) twos = twos && w->size[k] == 2 && w->stride[k] == 2 && w->padding[k] == 0;
+    for (size_t i = 0; i < planes; i++, plane += (size_t)p.height * (size_t)p.width, best += windows) {
+        int32_t *place = keep ? winner + i * windows : winner;
+        if (twos) plane_pool_2(best, place, plane, &p, keep);
+        for (int o = 0; !twos && o < p.rows; o++)
+            row_pool(best + o * p.across, place + (keep ? o * p.across : 0), plane, w, range, &p, o);
     }
 }
 

@@ -1,13 +1,13 @@
 // relu: y = max(x, 0), element by element. dx = dy where y > 0, else 0 (also at x = 0, as is usual).
 #include "src/ops.h"
 
-VECTOR_CLONES static void relu(real *restrict y, const real *restrict x, size_t size) {
-    for (size_t i = 0; i < size; i++) y[i] = x[i] > 0 ? x[i] : 0;
+VECTOR_CLONES static void relu_forward(real *restrict y, const real *restrict x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0;
 }
 
 struct tensor *op_relu(struct tape *t, struct tensor *x) {
     struct tensor *y = tape_push(t, &relu_op, x->shape, x, NULL, NULL);
-    relu(y->value, x->value, y->size);
+    relu_forward(y->value, x->value, y->size);
     return y;
 }
 
