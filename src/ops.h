@@ -24,8 +24,8 @@ struct op {
     // Floating-point operations of its matrix products, forward or backward, for measurements; NULL: it has none.
     double (*flops)(const struct tensor *y, bool backward);
     bool sparse; // its second input may be sparse
-    unsigned
-        sets; // bits of the inputs whose gradients it sets by tape_keep or tape_pass; others are zeroed before it
+    // A bit for each input whose gradient it sets by tape_keep and the like; the others' are zeroed before it.
+    unsigned sets;
     // For the gradient check: the shapes of the op's differentiable inputs, how many there are, and the op
     // applied to them.
     struct shape example_input[OP_INPUTS];

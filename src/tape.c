@@ -124,10 +124,21 @@ real tape_keep(struct tensor *x) {
     return unset ? 0 : 1;
 }
 
-bool tape_pass(struct tensor *x, const struct tensor *y) {
-    if (x->unset != &x->blank || !x->blank) return false;
+real tape_pass(struct tensor *x, const struct tensor *y) {
     CHECK(x->size == y->size && x != y, "tape_pass: %zu numbers for %zu", y->size, x->size);
-    x->blank = false;
-    x->grad = y->grad;
-    return true;
+    if (x->unset == &x->blank && x->blank) x->grad = y->grad; // a parameter's has its own place
+    return tape_keep(x);
+}
+
+VECTOR_CLONES static void numbers_add(real *restrict x, const real *restrict y, size_t size) {
+    for (size_t i = 0; i < size; i++) x[i] += y[i];
+}
+
+void tape_add_grad(struct tensor *x, const struct tensor *y, bool last) {
+    real keep = last ? tape_pass(x, y) : tape_keep(x);
+    if (x->grad == y->grad) return;
+    if (keep == 0)
+        memcpy(x->grad, y->grad, x->size * sizeof *x->grad);
+    else
+        numbers_add(x->grad, y->grad, x->size);
 }

@@ -82,8 +82,11 @@ void tape_backward(struct tape *t, struct tensor *loss, real seed);
 // unset, and from here on set: the op then writes every number, without reading it.
 real tape_keep(struct tensor *x);
 
-// For the same: whether x's gradient was unset; it then is y's own, which has the same size, and the op turns it into x's
-// where it lies.
-bool tape_pass(struct tensor *x, const struct tensor *y);
+// The same for the input x of an op that reads each number of y's gradient once, to make x's number at that place: an unset
+// gradient becomes y's own memory, where it can, and the op turns the one into the other where it lies.
+real tape_pass(struct tensor *x, const struct tensor *y);
+
+// For an op that leaves the gradient as it is: adds y's to x's. `last`: y's is not read afterwards.
+void tape_add_grad(struct tensor *x, const struct tensor *y, bool last);
 
 #endif

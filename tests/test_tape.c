@@ -178,6 +178,37 @@ static void gradients_go_to_the_shard(void **state) {
     params_free(ps);
 }
 
+// What a step sets is what it would have added to zeros, whatever was there before; what it does not reach is zero.
+static void gradients_unset(void **state) {
+    (void)state;
+    enum { SHARDS = 2 };
+    struct params *ps = params_new();
+    for (int i = 0; i < 4; i++) params_add(ps, "abcd" + i, i < 2 ? shape_2(3, 3) : shape_1(3), 1, 0);
+    params_alloc(ps, SHARDS, 1);
+    real *wanted = mem_new(ps->size, sizeof *wanted);
+    for (int unset = 0; unset <= 1; unset++) {
+        for (int shard = 0; shard < SHARDS; shard++) {
+            for (size_t i = 0; unset && i < ps->size; i++) ps->grads[shard][i] = (real)NAN;
+            (unset ? params_unset_grad : params_zero_grad)(ps, shard);
+            if (shard == 1) continue; // has no samples
+            struct tape *t = tape_new(ps, shard);
+            tape_reset(t, true);
+            struct tensor *a = tape_param(t, 0), *c = tape_param(t, 2);
+            struct tensor *y = op_linear(t, a, tape_param(t, 1), c), *twice = op_add(t, y, y);
+            struct tensor *z = op_reshape(t, op_gelu(t, op_relu(t, op_add(t, twice, a))), shape_1(9));
+            tape_backward(t, op_sum(t, op_add(t, z, op_reshape(t, a, shape_1(9)))), (real)0.7);
+            tape_free(t);
+        }
+        params_reduce(ps, 1);
+        if (unset) assert_memory_equal(wanted, ps->grads[0], ps->size * sizeof *wanted);
+        memcpy(wanted, ps->grads[0], ps->size * sizeof *wanted);
+    }
+    for (size_t i = 0; i < 9; i++) assert_true(wanted[i] != 0 && isfinite(wanted[i]));
+    for (size_t i = 21; i < ps->size; i++) assert_true(wanted[i] == 0);
+    mem_free(wanted);
+    params_free(ps);
+}
+
 static void no_gradient_outside_training(void **state) {
     (void)state;
     struct params *ps = params_new();
@@ -377,12 +408,13 @@ static void eight_samples_are_learned(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_is_the_triple_loop), cmocka_unit_test(cross_entropy_of_extremes),
-        cmocka_unit_test(cross_entropy_of_nan),      cmocka_unit_test(gradients_accumulate),
-        cmocka_unit_test(gradients_go_to_the_shard), cmocka_unit_test(no_gradient_outside_training),
-        cmocka_unit_test(reshape_shares_values),     cmocka_unit_test(dropout_drops_its_share),
-        cmocka_unit_test(dropout_is_a_stream),       cmocka_unit_test(same_step_same_bits),
-        cmocka_unit_test(step_makes_no_malloc),      cmocka_unit_test(eight_samples_are_learned),
+        cmocka_unit_test(linear_is_the_triple_loop),    cmocka_unit_test(cross_entropy_of_extremes),
+        cmocka_unit_test(cross_entropy_of_nan),         cmocka_unit_test(gradients_accumulate),
+        cmocka_unit_test(gradients_go_to_the_shard),    cmocka_unit_test(gradients_unset),
+        cmocka_unit_test(no_gradient_outside_training), cmocka_unit_test(reshape_shares_values),
+        cmocka_unit_test(dropout_drops_its_share),      cmocka_unit_test(dropout_is_a_stream),
+        cmocka_unit_test(same_step_same_bits),          cmocka_unit_test(step_makes_no_malloc),
+        cmocka_unit_test(eight_samples_are_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

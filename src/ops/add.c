@@ -1,6 +1,4 @@
 // add: y = a + b, element by element, equal shapes. da = dy, db = dy.
-#include <string.h>
-
 #include "src/ops.h"
 
 VECTOR_CLONES static void add(real *restrict y, const real *a, const real *b, size_t size) {
@@ -16,23 +14,11 @@ struct tensor *op_add(struct tape *t, struct tensor *a, struct tensor *b) {
     return y;
 }
 
-VECTOR_CLONES static void add_to(real *restrict x, const real *restrict y, size_t size) {
-    for (size_t i = 0; i < size; i++) x[i] += y[i];
-}
-
-static void share_backward(struct tensor *x, const struct tensor *y) {
-    if (tape_keep(x) == 0)
-        memcpy(x->grad, y->grad, y->size * sizeof(real));
-    else
-        add_to(x->grad, y->grad, y->size);
-}
-
 static void add_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *a = y->input[0], *b = y->input[1];
-    // b before a, which may get y's own.
-    if (b->grad) share_backward(b, y);
-    if (a->grad && (a == b || !tape_pass(a, y))) share_backward(a, y);
+    if (b->grad) tape_add_grad(b, y, !a->grad);
+    if (a->grad) tape_add_grad(a, y, true);
 }
 
 static struct tensor *add_example(struct tape *t, struct tensor **x) {

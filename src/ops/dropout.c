@@ -30,8 +30,7 @@ struct tensor *op_dropout(struct tape *t, struct tensor *x, double p) {
 VECTOR_CLONES static void dropout_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *x = y->input[0];
-    bool passed = tape_pass(x, y);
-    real keep = passed ? 0 : tape_keep(x), *dx = x->grad;
+    real keep = tape_pass(x, y), *dx = x->grad;
     const real *mask = y->saved, *dy = y->grad;
     if (keep == 0)
         for (size_t i = 0; i < y->size; i++) dx[i] = dy[i] * mask[i];

@@ -17,8 +17,7 @@ struct tensor *op_gelu(struct tape *t, struct tensor *x) {
 VECTOR_CLONES static void gelu_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *input = y->input[0];
-    bool passed = tape_pass(input, y);
-    real keep = passed ? 0 : tape_keep(input), *dx = input->grad;
+    real keep = tape_pass(input, y), *dx = input->grad;
     const real *x = input->value, *dy = y->grad;
     if (keep == 0)
         for (size_t i = 0; i < y->size; i++) {

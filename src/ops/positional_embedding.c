@@ -1,7 +1,5 @@
 // positional_embedding: y[b, p, :] = x[b, p, :] + weight[p, :]; x (B, T, d), weight (T, d).
 // dx = dy; dweight = dy summed over the samples.
-#include <string.h>
-
 #include "src/ops.h"
 
 struct tensor *op_positional_embedding(struct tape *t, struct tensor *x, struct tensor *weight) {
@@ -20,9 +18,7 @@ static void positional_embedding_backward(struct tape *t, struct tensor *y) {
     struct tensor *x = y->input[0], *weight = y->input[1];
     for (size_t row = 0; weight->grad && row < y->size; row += weight->size)
         for (size_t i = 0; i < weight->size; i++) weight->grad[i] += y->grad[row + i];
-    if (!x->grad || tape_pass(x, y)) return;
-    if (tape_keep(x) == 0) memset(x->grad, 0, x->size * sizeof(real));
-    for (size_t i = 0; i < y->size; i++) x->grad[i] += y->grad[i];
+    if (x->grad) tape_add_grad(x, y, true);
 }
 
 static struct tensor *positional_embedding_example(struct tape *t, struct tensor **x) {

@@ -14,8 +14,7 @@ struct tensor *op_relu(struct tape *t, struct tensor *x) {
 VECTOR_CLONES static void relu_backward(struct tape *t, struct tensor *y) {
     (void)t;
     struct tensor *x = y->input[0];
-    bool passed = tape_pass(x, y);
-    real keep = passed ? 0 : tape_keep(x), *dx = x->grad;
+    real keep = tape_pass(x, y), *dx = x->grad;
     const real *value = y->value, *dy = y->grad;
     if (keep == 0)
         for (size_t i = 0; i < y->size; i++) dx[i] = value[i] > 0 ? dy[i] : 0;

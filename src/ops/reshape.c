@@ -11,10 +11,7 @@ struct tensor *op_reshape(struct tape *t, struct tensor *x, struct shape shape) 
 
 static void reshape_backward(struct tape *t, struct tensor *y) {
     (void)t;
-    struct tensor *x = y->input[0];
-    if (tape_pass(x, y)) return;
-    real keep = tape_keep(x);
-    for (size_t i = 0; i < y->size; i++) x->grad[i] = (keep != 0 ? x->grad[i] : 0) + y->grad[i];
+    tape_add_grad(y->input[0], y, true);
 }
 
 static struct tensor *reshape_example(struct tape *t, struct tensor **x) {
