@@ -11,6 +11,7 @@
 
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "experiments/log.h"
 #include "experiments/run.h"
 
 enum { WARM = 3, ROWS = 2 * PROFILE_CELLS };
@@ -205,6 +206,9 @@ int bench_train(const struct bench_arguments *a, struct err *e) {
         result = err_set(e, "%s: %u training samples, fewer than a batch of %d", a->model,
                          b->run.batches.count[PART_TRAIN], (int)b->run.config.train.batch);
     if (result == 0) {
+        struct log log;
+        log_open(&log, a->json);
+        log_line(&log, "the machine's products and memory, then steps for %g s", a->seconds);
         machine_measure(&b->machine, a->threads);
         steps_run(b, a->seconds);
         rows_make(b);

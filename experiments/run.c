@@ -248,7 +248,7 @@ static void shard_step(void *context, int shard) {
     size_t shards = (size_t)r->config.train.shards, s = (size_t)shard;
     size_t from = s * task->count / shards, to = (s + 1) * task->count / shards;
     struct tape *t = r->tapes[shard];
-    profile_start(t->profile, PROFILE_PART, "zero gradients");
+    profile_start(t->profile, PROFILE_PART, "unset gradients");
     params_unset_grad(r->params, shard);
     r->scores[shard] = (struct score){0};
     if (from == to) return profile_stop(t->profile);

@@ -240,7 +240,7 @@ static void rows_check(const struct json *tree, const struct json *rows) {
 
 static void config_json(void **state) {
     (void)state;
-    static const char *const others[] = {"gather", "zero gradients", "score", "reduce", "rest"};
+    static const char *const others[] = {"gather", "unset gradients", "score", "reduce", "rest"};
     assert_int_equal(
         RUN("bench", "small.json", "train.shards=2", "--seconds", "0.05", "--threads", "2", "--json"), 0);
     struct json *tree = log_json();

@@ -155,7 +155,7 @@ static void measuring_changes_nothing(void **state) {
     assert_memory_equal(plain.params->values, measured.params->values, plain.params->size * sizeof(real));
     for (int i = 0; i < SHARDS; i++) {
         const struct profile *p = &profiles[i];
-        static const char *const parts[] = {"zero gradients", "gather", "score"};
+        static const char *const parts[] = {"unset gradients", "gather", "score"};
         for (int k = 0; k < 3; k++) assert_true(cell(p, PROFILE_PART, parts[k])->calls == STEPS);
         assert_true(cell(p, PROFILE_FORWARD, "linear")->calls == 2 * STEPS);
         assert_true(cell(p, PROFILE_BACKWARD, "linear")->calls == 2 * STEPS);
