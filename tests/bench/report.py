@@ -155,6 +155,7 @@ set output '{path}'
 set title 'Samples per second, Tally / PyTorch {result['about']['torch'][0]['version']}'
 set xtics rotate by -40 ({marks})
 set xrange [-0.6:{len(places) - 0.4}]
+set yrange [{0.9 * min(1, *(min(torch_ratios(case)) for case in cases)):.3f}:*]
 set logscale y 2
 set grid ytics
 set key outside top center horizontal
