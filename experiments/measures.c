@@ -251,7 +251,7 @@ static int goals_measure(struct measures *m, const struct run *r, const char *fo
 int measures_make(struct measures *m, struct run *r, const char *folder, struct err *e) {
     memset(m, 0, sizeof *m);
     if (summary_measure(m, r, folder, e) != 0 || goals_measure(m, r, folder, e) != 0) return -1;
-    if (!params_finite(r->params)) return err_set(e, "%s: a weight is not finite", folder);
+    if (params_not_finite(r->params) >= 0) return err_set(e, "%s: a weight is not finite", folder);
     size_t weights, nonzero;
     train_density(&weights, &nonzero, r->params);
     m->weights = (double)weights;

@@ -259,6 +259,13 @@ static void shard_step(void *context, int shard) {
     tape_backward(t, loss, (real)((double)(to - from) / (double)task->count));
 }
 
+// Of a step whose loss is not finite.
+static void fault_find(struct run *r) {
+    for (int i = 0; i < r->config.train.shards; i++)
+        if (r->scores[i].count && tape_fault(r->fault, r->tapes[i])) return;
+    snprintf(r->fault, sizeof r->fault, "the sum of the loss");
+}
+
 double run_step(struct run *r) {
     size_t batch = (size_t)r->config.train.batch, first = (size_t)r->batch * batch;
     size_t left = r->batches.count[PART_TRAIN] - first;
@@ -267,18 +274,27 @@ double run_step(struct run *r) {
     optim_ready(r->optim);
     profile_start(r->profile, PROFILE_PART, "shards");
     parallel_for(r->threads, shards, shard_step, &task);
-    profile_start(r->profile, PROFILE_PART, "reduce");
-    params_reduce(r->params, r->threads);
-    profile_start(r->profile, PROFILE_PART, "buffers");
-    double seen = (double)r->epoch * (double)r->batches.count[PART_TRAIN] + (double)(first + task.count);
-    params_update_buffers(r->params, task.count, seen);
     struct score sum = {0};
     for (int i = 0; i < shards; i++) score_sum(&sum, &r->scores[i]);
     score_sum(&r->training, &sum);
+    double loss = score_loss(sum);
+    if (!isfinite(loss)) {
+        fault_find(r);
+        return loss;
+    }
+    profile_start(r->profile, PROFILE_PART, "reduce");
+    int bad = params_reduce(r->params, r->threads);
+    if (bad >= 0) {
+        snprintf(r->fault, sizeof r->fault, "the gradient of %s", r->params->list[bad].name);
+        return loss;
+    }
+    profile_start(r->profile, PROFILE_PART, "buffers");
+    double seen = (double)r->epoch * (double)r->batches.count[PART_TRAIN] + (double)(first + task.count);
+    params_update_buffers(r->params, task.count, seen);
     double position = (double)r->epoch + (double)r->batch / (double)run_batches(r);
     optim_step(r->optim, ++r->step, position, (double)r->config.train.epochs, r->threads);
     r->batch++;
-    return score_loss(sum);
+    return loss;
 }
 
 void run_measure(struct run *r, struct profile *profiles) {

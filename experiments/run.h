@@ -30,6 +30,8 @@ struct run {
     // Position: batches of this epoch that are done, steps of the run, and this epoch's sums so far.
     int64_t epoch, batch, step;
     struct score training;
+
+    char fault[TAPE_FAULT]; // what was not finite, of a step that could not be made; else empty
 };
 
 struct run_options {
@@ -51,7 +53,8 @@ void run_close(struct run *r);
 
 int64_t run_batches(const struct run *r); // per epoch
 
-// One step on the next batch; adds to r->training. Returns the batch's mean loss, which may be non-finite.
+// One step on the next batch; adds to r->training. Returns the batch's mean loss. When the loss or a gradient is not finite,
+// r->fault says so and nothing has moved but r->training: the position and all numbers are those before the step.
 double run_step(struct run *r);
 
 // From here on steps are measured: shard i's into profiles[i], what is done for all together into profiles[shards], where

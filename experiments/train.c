@@ -2,12 +2,12 @@
 #include "experiments/train.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "experiments/checkpoint.h"
+#include "experiments/health.h"
 #include "experiments/picture.h"
 #include "experiments/version.h"
 #include "src/blas.h"
@@ -27,7 +27,9 @@ struct loop {
     double seconds, samples;           // of training steps in this epoch
     double all_seconds, all_samples;   // of those in the epochs before, in this process
     struct score training, validation; // of the last whole epoch
-    bool dead_said;
+    double loss;                       // of the last step
+    struct health health;
+    char fault[HEALTH_TEXT]; // of a run that diverged
 };
 
 const char *train_status_name(enum train_status status) {
@@ -64,17 +66,16 @@ struct json *train_layers_new(const struct params *ps) {
         json_add_number(layer, "nonzero", (double)nonzero);
         json_add_number(layer, "density", (double)nonzero / (double)p->size);
         if (p->counted) {
-            int64_t largest = 0, saturated = 0;
+            int64_t largest = 0;
             for (size_t j = 0; j < p->size; j++) {
                 int64_t c = llabs((long long)param_counter(p, j));
                 if (c > largest) largest = c;
-                saturated += c == p->number.limit;
             }
             json_add_string(layer, "map", number_name(p->number.kind));
             json_add_number(layer, "bits", p->number.bits);
             json_add_number(layer, "scale", p->scale);
             json_add_number(layer, "largest_counter", (double)largest);
-            json_add_number(layer, "saturated", (double)saturated);
+            json_add_number(layer, "saturated", (double)param_saturated(p));
         }
         json_add(layers, NULL, layer);
     }
@@ -162,10 +163,11 @@ static enum train_status epoch_steps(struct loop *l) {
         if (l->options->stop && *l->options->stop) return TRAIN_INTERRUPTED;
         double start = log_seconds();
         uint64_t seen = r->training.count;
-        double loss = run_step(r);
+        l->loss = run_step(r);
         l->seconds += log_seconds() - start;
         l->samples += (double)(r->training.count - seen) / (double)dataset_targets(&r->data);
-        if (!isfinite(loss)) return TRAIN_DIVERGED;
+        if (*r->fault) return TRAIN_DIVERGED;
+        health_step(&l->health, r, &l->log);
         progress(l, start_density);
     }
     return TRAIN_FINISHED;
@@ -197,7 +199,7 @@ static struct json *metrics_new(struct loop *l) {
     return line;
 }
 
-// The line that stays when the bar has moved on, and a warning when a layer has died.
+// The line that stays when the bar has moved on, and what there is to warn of.
 static void epoch_say(struct loop *l) {
     const struct run *r = l->run;
     char train_error[48] = "", validation[SCORE_TEXT] = "";
@@ -207,12 +209,7 @@ static void epoch_say(struct loop *l) {
     log_line(&l->log, "epoch %d/%d  loss %.4f%s%s%s  density %.4f  %.0f samples/s", (int)r->epoch,
              (int)r->config.train.epochs, score_loss(l->training), train_error,
              *validation ? "  validation " : "", validation, density(r->params), speed(l));
-    for (int i = 0; i < r->params->count && !l->dead_said; i++) {
-        const struct param *p = &r->params->list[i];
-        if (!param_is_weight(p) || param_nonzero(p) > 0) continue;
-        log_line(&l->log, "warning: every weight of %s is zero; try a lower rate or leak", p->name);
-        l->dead_said = true;
-    }
+    health_epoch(&l->health, r, &l->log);
 }
 
 // A run without a freeze, or too short for its density path, still ends at its target.
@@ -228,6 +225,7 @@ static void last_cut(struct loop *l) {
                  "cut %s weights at the end of the run, to hold its target density; a longer run trains on "
                  "after the cut",
                  log_count(count, (double)(before - after)));
+    health_step(&l->health, r, &l->log);
 }
 
 static void validate(struct loop *l) {
@@ -261,6 +259,7 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
     size_t weights, nonzero;
     train_density(&weights, &nonzero, r->params);
     json_add_string(s, "status", train_status_name(status));
+    if (*l->fault) json_add_string(s, "fault", l->fault);
     json_add_string(s, "name", r->config.name);
     json_add_string(s, "dataset", r->data.type->name);
     json_add_number(s, "seed", (double)r->config.seed);
@@ -323,20 +322,32 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
         optim_settle(r->optim, r->threads);
         l->seconds += log_seconds() - start;
         if (*status == TRAIN_INTERRUPTED) return checkpoint(l, e);
-        if (*status == TRAIN_FINISHED && !params_finite(r->params)) *status = TRAIN_DIVERGED;
-        if (*status == TRAIN_DIVERGED) {
-            log_line(
-                &l->log,
-                "the loss or a weight is not finite at epoch %d, step %d: stopped; the last checkpoint stays",
-                (int)r->epoch + 1, (int)r->step);
+        if (!health_finite(l->fault, r, l->loss)) {
+            *status = TRAIN_DIVERGED;
+            log_line(&l->log, "diverged at %s: stopped; the last checkpoint stays", l->fault);
             return 0;
         }
         if (epoch_end(l, e) != 0) return -1;
     }
-    *status = TRAIN_FINISHED;
-    for (int i = 0; i < r->params->count; i++)
-        if (param_is_weight(&r->params->list[i]) && param_nonzero(&r->params->list[i]) == 0)
-            *status = TRAIN_DEAD;
+    *status = health_dead(r->params) >= 0 ? TRAIN_DEAD : TRAIN_FINISHED;
+    return 0;
+}
+
+static int loop_run(struct loop *l, enum train_status *status, struct json **summary, struct err *e) {
+    if (tree_save(l, TRAIN_CONFIG, l->run->resolved, e) != 0 || metrics_trim(l, e) != 0) return -1;
+    if (epochs_run(l, status, e) != 0) return -1;
+    struct score test = {0};
+    if (*status == TRAIN_FINISHED || *status == TRAIN_DEAD) {
+        test = run_evaluate(l->run, PART_TEST);
+        if (pictures_save(l, e) != 0) return -1;
+    }
+    struct json *s = json_object_new();
+    summary_build(s, l, *status, test);
+    if (tree_save(l, TRAIN_SUMMARY, s, e) != 0) {
+        json_free(s);
+        return -1;
+    }
+    *summary = s;
     return 0;
 }
 
@@ -346,19 +357,8 @@ int train(struct run *r, const struct train_options *options, enum train_status 
     log_open(&l.log, options->quiet || options->json);
     l.first_step = (double)r->epoch * (double)run_batches(r) + (double)r->batch;
     *summary = NULL;
-    if (tree_save(&l, TRAIN_CONFIG, r->resolved, e) != 0 || metrics_trim(&l, e) != 0) return -1;
-    if (epochs_run(&l, status, e) != 0) return -1;
-    struct score test = {0};
-    if (*status == TRAIN_FINISHED || *status == TRAIN_DEAD) {
-        test = run_evaluate(r, PART_TEST);
-        if (pictures_save(&l, e) != 0) return -1;
-    }
-    struct json *s = json_object_new();
-    summary_build(s, &l, *status, test);
-    if (tree_save(&l, TRAIN_SUMMARY, s, e) != 0) {
-        json_free(s);
-        return -1;
-    }
-    *summary = s;
-    return 0;
+    health_open(&l.health, r);
+    int result = loop_run(&l, status, summary, e);
+    health_close(&l.health);
+    return result;
 }

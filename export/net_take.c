@@ -332,7 +332,7 @@ static size_t list_room(const struct model *m) {
 
 struct net *net_new(const char *name, const struct model *m, const struct params *ps, double mean, double std,
                     int64_t epoch, struct err *e) {
-    if (!params_finite(ps)) {
+    if (params_not_finite(ps) >= 0) {
         err_set(e, "%s: a weight is not finite", name);
         return NULL;
     }

@@ -285,6 +285,23 @@ void optim_step(struct optim *o, int64_t number, double epoch, double epochs, in
     profile_stop(o->profile);
 }
 
+void optim_rates(char *text, size_t size, const struct optim *o, double epoch, double epochs) {
+    double factor = schedule_factor(&o->schedule, epoch, epochs);
+    size_t used = 0;
+    *text = 0;
+    for (int list = 0; list < OPTIM_LISTS; list++)
+        for (int i = 0; i < o->count[list]; i++) {
+            const struct stage *s = &o->stages[list][i];
+            for (const struct field *f = s->type->fields; s->type->moves && f->name; f++) {
+                if (strcmp(f->name, "rate") != 0 || used >= size) continue;
+                double rate;
+                memcpy(&rate, (const char *)s->config + f->offset, sizeof rate);
+                used += (size_t)snprintf(text + used, size - used, "%s%s%s %.3g", used ? ", " : "",
+                                         list == OPTIM_OTHERS ? "others " : "", s->type->name, rate * factor);
+            }
+        }
+}
+
 double optim_state_bytes(const struct optim *o, int list) {
     double numbers = 0, bytes = 0;
     for (int i = 0; i < o->params->count; i++) {

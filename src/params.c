@@ -16,6 +16,7 @@ struct piece {
     size_t first, end;
     uint8_t *touched; // of shard 0, the other shards' are `stride` apart; NULL when not lazy
     size_t stride;
+    bool finite; // the gradient, since params_reduce
 };
 
 struct params *params_new(void) {
@@ -185,9 +186,16 @@ void params_unset_grad(struct params *ps, int shard) {
     }
 }
 
+ALWAYS_INLINE bool all_finite(const real *x, size_t count) {
+    int others = 0;
+    for (size_t i = 0; i < count; i++) others |= !isfinite(x[i]);
+    return !others;
+}
+
+// Looked at while they are in the cache.
 VECTOR_CLONES static void reduce_piece(void *context, int i) {
     const struct params *ps = context;
-    const struct piece *piece = &ps->pieces[i];
+    struct piece *piece = &ps->pieces[i];
     real *restrict sum = ps->grads[0];
     for (int shard = 1; shard < ps->shards; shard++) {
         if (piece->touched && !piece->touched[(size_t)shard * piece->stride]) continue;
@@ -195,14 +203,20 @@ VECTOR_CLONES static void reduce_piece(void *context, int i) {
         for (size_t j = piece->first; j < piece->end; j++) sum[j] += part[j];
         if (piece->touched) *piece->touched = 1;
     }
+    piece->finite = all_finite(sum + piece->first, piece->end - piece->first);
 }
 
-void params_reduce(struct params *ps, int threads) {
+int params_reduce(struct params *ps, int threads) {
     size_t numbers = 0;
     for (int i = 0; i < ps->shards * ps->count; i++)
         if (ps->unset[i]) grad_zero(ps, i / ps->count, i % ps->count);
     for (int i = 0; i < ps->piece_count; i++) numbers += ps->pieces[i].end - ps->pieces[i].first;
-    if (ps->shards > 1) parallel_for(parallel_threads(threads, numbers), ps->piece_count, reduce_piece, ps);
+    parallel_for(parallel_threads(threads, numbers), ps->piece_count, reduce_piece, ps);
+    bool finite = true;
+    for (int i = 0; i < ps->piece_count; i++) finite &= ps->pieces[i].finite;
+    for (int i = 0; !finite && i < ps->count; i++)
+        if (!all_finite(params_grad(ps, 0, i), grad_size(&ps->list[i]))) return i;
+    return -1;
 }
 
 void params_update_buffers(struct params *ps, size_t samples, double seen) {
@@ -332,8 +346,24 @@ size_t param_nonzero(const struct param *p) {
     return count;
 }
 
-bool params_finite(const struct params *ps) {
-    bool finite = true;
-    for (size_t i = 0; i < ps->size; i++) finite &= isfinite(ps->values[i]) != 0;
-    return finite;
+bool param_dead(const struct param *p) {
+    size_t size = grad_size(p);
+    for (size_t i = 0; i < size; i++)
+        if (p->value[i] != 0) return false;
+    return true;
+}
+
+size_t param_saturated(const struct param *p) {
+    size_t count = 0;
+    for (size_t i = 0; i < p->size; i++) {
+        int32_t c = param_counter(p, i);
+        count += c == p->number.limit || c == -p->number.limit;
+    }
+    return count;
+}
+
+int params_not_finite(const struct params *ps) {
+    for (int i = 0; i < ps->count; i++)
+        if (!all_finite(ps->list[i].value, ps->list[i].size)) return i;
+    return -1;
 }

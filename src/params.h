@@ -113,8 +113,9 @@ void params_unset_grad(struct params *ps, int shard);
 // For tape_param: the parameter's flag; NULL: its gradient is always set.
 bool *params_unset(const struct params *ps, int shard, int param);
 
-// Adds the gradients of all shards into grads[0], in shard order: the same bits for any number of threads.
-void params_reduce(struct params *ps, int threads);
+// Adds the gradients of all shards into grads[0], in shard order: the same bits for any number of threads. Returns the first
+// parameter of whose gradient a number is not finite, or -1.
+int params_reduce(struct params *ps, int threads);
 
 // After params_reduce: moves every buffer towards the mean over the step's samples of what was added to it.
 // `seen` counts the run's samples, these included.
@@ -154,7 +155,13 @@ size_t param_live(const struct param *p);
 
 size_t param_nonzero(const struct param *p);
 
-// Whether every value of every parameter is a finite number.
-bool params_finite(const struct params *ps);
+// Whether no weight is alive, by its values: looks no further than to the first that is not 0.
+bool param_dead(const struct param *p);
+
+// Counters at their limit, of a counted parameter.
+size_t param_saturated(const struct param *p);
+
+// The first parameter with a value that is not finite, or -1.
+int params_not_finite(const struct params *ps);
 
 #endif

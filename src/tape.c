@@ -1,6 +1,8 @@
 // Tensors and the tape. Contracts in tape.h.
 #include "src/tape.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "src/ops.h"
@@ -96,6 +98,37 @@ struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shap
     if (t->profile) profile_op(t->profile, PROFILE_FORWARD, y);
     if (t->recording && x->grad) grad_add(t, y);
     return y;
+}
+
+static const struct param *param_of(const struct tape *t, const struct tensor *x) {
+    for (int i = 0; t->params && i < t->params->count; i++)
+        if (x && !x->op && t->params->list[i].value == x->value) return &t->params->list[i];
+    return NULL;
+}
+
+static bool finite(const struct tensor *x) {
+    for (size_t i = 0; i < x->size; i++)
+        if (!isfinite(x->value[i])) return false;
+    return true;
+}
+
+bool tape_fault(char text[TAPE_FAULT], const struct tape *t) {
+    const struct tensor *first = NULL;
+    for (const struct tensor *x = t->newest; x; x = x->older)
+        if (!finite(x)) first = x;
+    if (!first) return false;
+    const struct param *p = param_of(t, first);
+    if (p) {
+        snprintf(text, TAPE_FAULT, "%s", p->name);
+    } else if (!first->op) {
+        snprintf(text, TAPE_FAULT, "the samples");
+    } else {
+        for (int i = OP_INPUTS - 1; i >= 0; i--)
+            if (param_of(t, first->input[i])) p = param_of(t, first->input[i]);
+        snprintf(text, TAPE_FAULT, "the output of %s%s%s%s", first->op->name, p ? " (" : "", p ? p->name : "",
+                 p ? ")" : "");
+    }
+    return true;
 }
 
 void tape_add_penalty(struct tape *t, struct tensor *penalty) {

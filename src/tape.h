@@ -15,7 +15,7 @@
 #include "src/rng.h"
 #include "src/shape.h"
 
-enum { OP_INPUTS = 3 };
+enum { OP_INPUTS = 3, TAPE_FAULT = 2 * PARAM_NAME + 64 };
 
 struct op;
 
@@ -70,6 +70,10 @@ struct tensor *tape_push(struct tape *t, const struct op *op, struct shape shape
 
 // The result of an op that shows x's own values in another shape.
 struct tensor *tape_share(struct tape *t, const struct op *op, struct shape shape, struct tensor *x);
+
+// Says which is the first tensor of the step with a value that is not finite: "the output of linear (linear1.weight)".
+// False: there is none.
+bool tape_fault(char text[TAPE_FAULT], const struct tape *t);
 
 // Adds the scalar to the step's penalty.
 void tape_add_penalty(struct tape *t, struct tensor *penalty);

@@ -1,8 +1,8 @@
-// relu: y = max(x, 0), element by element. dx = dy where y > 0, else 0 (also at x = 0, as is usual).
+// relu: y = max(x, 0), element by element; of NaN, NaN. dx = dy where y > 0, else 0 (also at x = 0, as is usual).
 #include "src/ops.h"
 
 VECTOR_CLONES static void relu_forward(real *restrict y, const real *restrict x, size_t n) {
-    for (size_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0;
+    for (size_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? 0 : x[i];
 }
 
 struct tensor *op_relu(struct tape *t, struct tensor *x) {
