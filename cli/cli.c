@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "src/memory.h"
+
 int cli_fail(const struct err *e) {
     fprintf(stderr, "tally: %s\n", e->text);
     return EXIT_WRONG;
@@ -26,6 +28,12 @@ bool cli_number(int *out, const char *verb, const char *option, const char *text
     long value = strtol(text, &end, 10);
     if (*text && !*end && value >= min && value <= max) return *out = (int)value, true;
     cli_usage(verb, "%s: '%s' is not a whole number in %d .. %d", option, text, min, max);
+    return false;
+}
+
+bool cli_memory(double *out, const char *verb, const char *text) {
+    if (memory_parse(out, text)) return true;
+    cli_usage(verb, "--max-memory: '%s' is not a number of bytes, such as 2G or 512M", text);
     return false;
 }
 

@@ -43,6 +43,9 @@ int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 // A whole number of an option; false (and a usage message) when it is none in min .. max.
 bool cli_number(int *out, const char *verb, const char *option, const char *text, int min, int max);
 
+// Bytes as --max-memory takes them: 2G, 512M; false (and a usage message) when it is no such number.
+bool cli_memory(double *out, const char *verb, const char *text);
+
 // From here on Ctrl-C (SIGINT) and SIGTERM set the flag that is returned instead of ending the program; a second one ends
 // it at once.
 const volatile sig_atomic_t *cli_stop_watch(void);

@@ -24,6 +24,7 @@ static const char help[] =
     "                 numbers, float32; all three in the same order\n"
     "  --data DIR     look for data here first\n"
     "  --threads N\n"
+    "  --max-memory BYTES  such as 2G: refuse to take more; default: what the machine has\n"
     "  --json         one JSON object on stdout\n"
     "  --help\n\n"
     "examples:\n"
@@ -130,12 +131,17 @@ struct arguments {
 
 // EXIT_GOOD, or another status; `done` when there is nothing more to do.
 static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
-    static const struct option options[] = {
-        {"split", required_argument, NULL, 's'},   {"keep", required_argument, NULL, 'k'},
-        {"logits", required_argument, NULL, 'l'},  {"inputs", required_argument, NULL, 'i'},
-        {"labels", required_argument, NULL, 'a'},  {"data", required_argument, NULL, 'd'},
-        {"threads", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"split", required_argument, NULL, 's'},
+                                            {"keep", required_argument, NULL, 'k'},
+                                            {"logits", required_argument, NULL, 'l'},
+                                            {"inputs", required_argument, NULL, 'i'},
+                                            {"labels", required_argument, NULL, 'a'},
+                                            {"data", required_argument, NULL, 'd'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"max-memory", required_argument, NULL, 'm'},
+                                            {NULL, 0, NULL, 0}};
     const char *split = "test";
     char *end;
     *done = true;
@@ -163,6 +169,9 @@ static int arguments_read(struct arguments *a, bool *done, int argc, char **argv
             break;
         case 't':
             if (!cli_number(&a->run.threads, "eval", "--threads", optarg, 1, 1024)) return EXIT_USAGE;
+            break;
+        case 'm':
+            if (!cli_memory(&a->run.max_memory, "eval", optarg)) return EXIT_USAGE;
             break;
         case 'j':
             a->json = true;

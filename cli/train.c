@@ -9,6 +9,7 @@
 #include "experiments/saved.h"
 #include "experiments/train.h"
 #include "src/file.h"
+#include "src/memory.h"
 
 enum { OVERRIDES_LIMIT = 64, FOLDER_LENGTH = 4000 };
 
@@ -22,6 +23,7 @@ static const char help[] =
     "  --data DIR    look for data here first (then $TALLY_DATA, then data.folder of the config)\n"
     "  --out DIR     the run folder (default runs/NAME); an earlier run there is kept as DIR.old1 ...\n"
     "  --threads N   default: the processors, at most train.shards; the result does not depend on it\n"
+    "  --max-memory BYTES  such as 2G: refuse a run that needs more; default: what the machine has\n"
     "  --resume      go on from the folder's checkpoint, to the same bits as without the stop\n"
     "  --quiet       say nothing but errors\n"
     "  --json        metrics lines and the summary as JSON on stdout, no progress\n"
@@ -45,15 +47,12 @@ struct arguments {
 
 // EXIT_GOOD, or another status and `done`.
 static int arguments_read(struct arguments *a, bool *done, int argc, char **argv) {
-    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
-                                            {"out", required_argument, NULL, 'o'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"resume", no_argument, NULL, 'r'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"no-report", no_argument, NULL, 'n'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"data", required_argument, NULL, 'd'},    {"out", required_argument, NULL, 'o'},
+        {"threads", required_argument, NULL, 't'}, {"max-memory", required_argument, NULL, 'm'},
+        {"resume", no_argument, NULL, 'r'},        {"quiet", no_argument, NULL, 'q'},
+        {"json", no_argument, NULL, 'j'},          {"no-report", no_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     *done = true;
     opterr = 0;
     for (int letter; (letter = getopt_long(argc, argv, "h", options, NULL)) != -1;) switch (letter) {
@@ -65,6 +64,9 @@ static int arguments_read(struct arguments *a, bool *done, int argc, char **argv
             break;
         case 't':
             if (!cli_number(&a->options.threads, "train", "--threads", optarg, 1, 1024)) return EXIT_USAGE;
+            break;
+        case 'm':
+            if (!cli_memory(&a->options.max_memory, "train", optarg)) return EXIT_USAGE;
             break;
         case 'r':
             a->resume = true;
@@ -136,8 +138,10 @@ static void run_describe(const struct run *r, const char *folder) {
             fprintf(stderr, " %s", r->optim->stages[list][i].type->name);
     }
     fprintf(stderr, "; %.3g bytes of state per weight\n", optim_state_bytes(r->optim, OPTIM_WEIGHTS));
-    fprintf(stderr, "run    %s, seed %lld, %d thread%s\n", folder, (long long)r->config.seed, r->threads,
-            r->threads == 1 ? "" : "s");
+    char memory[MEMORY_TEXT];
+    fprintf(stderr, "run    %s, seed %lld, %d thread%s, about %s of memory\n", folder,
+            (long long)r->config.seed, r->threads, r->threads == 1 ? "" : "s",
+            memory_text(memory, r->memory));
 }
 
 static void fallback_say(const struct run *r) {

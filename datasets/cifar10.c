@@ -70,7 +70,8 @@ static int records_add(struct split *s, const uint8_t *records, size_t size, con
     return 0;
 }
 
-static int split_read(struct split *s, const char *folder, const char *const *files, struct err *e) {
+static int split_read(struct split *s, const char *folder, const char *const *files,
+                      const struct data_source *source, struct err *e) {
     for (; *files; files++) {
         char path[SOURCE_PATH];
         size_t size;
@@ -79,6 +80,8 @@ static int split_read(struct split *s, const char *folder, const char *const *fi
             return err_set(e,
                            "cifar10: %s not found in %.200s, though other files of the set are (get it: %s)",
                            *files, folder, get_command);
+        if (source_room(source, (double)s->count * RECORD + 2 * (double)file_bytes(path), "cifar10", e) != 0)
+            return -1;
         uint8_t *records = file_read_new(&size, path, FILE_LIMIT, e);
         if (!records) return -1;
         int result = records_add(s, records, size, path, e);
@@ -96,8 +99,8 @@ static int cifar10_open(struct dataset *d, const void *config, struct data_sourc
     d->sample = shape_3(3, SIDE, SIDE);
     if (source_find(folder, source, places, folder_has_some, "cifar10", train_files[0], get_command, e) != 0)
         return -1;
-    if (split_read(&d->train, folder, train_files, e) != 0) return -1;
-    if (split_read(&d->test, folder, test_files, e) != 0) return -1;
+    if (split_read(&d->train, folder, train_files, source, e) != 0) return -1;
+    if (split_read(&d->test, folder, test_files, source, e) != 0) return -1;
     if (c->limit > 0 && c->limit < d->train.count) d->train.count = (int)c->limit;
     return 0;
 }

@@ -42,7 +42,8 @@ enum { DATA_FOLDERS = 3 };
 struct data_source {
     const char *folder[DATA_FOLDERS]; // in this order; NULL entries are skipped
     int threads;
-    bool missing; // set by `open` when no folder has the files: the only failure a fallback is for
+    double max_memory; // bytes that the samples may take; 0: no limit
+    bool missing;      // set by `open` when no folder has the files: the only failure a fallback is for
 };
 
 struct dataset_type {

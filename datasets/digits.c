@@ -15,7 +15,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "datasets/dataset.h"
+#include "datasets/source.h"
 #include "datasets/strokes.h"
 #include "src/parallel.h"
 #include "src/rng.h"
@@ -220,8 +220,8 @@ static void split_make(struct split *s, int64_t count, const char *purpose, cons
 }
 
 static int digits_open(struct dataset *d, const void *config, struct data_source *source, struct err *e) {
-    (void)e;
     const struct config *c = config;
+    if (source_room(source, (double)(c->train + c->test) * (PIXELS + 1), "digits", e) != 0) return -1;
     d->sample = shape_3(1, SIDE, SIDE);
     d->classes = CLASSES;
     split_make(&d->train, c->train, "digits train", c, source->threads);

@@ -51,8 +51,8 @@ static bool folder_has_some(const char *folder) {
 // --- reading -----------------------------------------------------------------------------------------------
 
 static uint8_t *array_read_new(char path[SOURCE_PATH], struct shape *shape, const char *home,
-                               const char *name, int rank, struct err *e) {
-    if (file_find(path, home, name)) return idx_read_new(shape, path, rank, FILE_LIMIT, e);
+                               const char *name, int rank, size_t limit, struct err *e) {
+    if (file_find(path, home, name)) return idx_read_new(shape, path, rank, limit, e);
     err_set(e, "mnist: %s not found in %.200s, though other files of the set are (get it: %s)", name, home,
             get_command);
     return NULL;
@@ -60,12 +60,12 @@ static uint8_t *array_read_new(char path[SOURCE_PATH], struct shape *shape, cons
 
 // Images (count, height, width) and labels (count); *image gets the shape of one.
 static int split_read(struct split *s, struct shape *image, const char *home, const struct file_pair *files,
-                      struct err *e) {
+                      size_t limit, struct err *e) {
     char path[SOURCE_PATH];
     struct shape images, labels;
-    s->pixels = array_read_new(path, &images, home, files->images, 3, e);
+    s->pixels = array_read_new(path, &images, home, files->images, 3, limit, e);
     if (!s->pixels) return -1;
-    s->labels = array_read_new(path, &labels, home, files->labels, 1, e);
+    s->labels = array_read_new(path, &labels, home, files->labels, 1, limit, e);
     if (!s->labels) return -1;
     s->count = images.dim[0];
     *image = shape_3(1, images.dim[1], images.dim[2]);
@@ -85,8 +85,9 @@ static int mnist_open(struct dataset *d, const void *config, struct data_source 
     static const char *const places[] = {"mnist", "", NULL};
     if (source_find(home, source, places, folder_has_some, "mnist", train_files.images, get_command, e) != 0)
         return -1;
-    if (split_read(&d->train, &d->sample, home, &train_files, e) != 0) return -1;
-    if (split_read(&d->test, &test_sample, home, &test_files, e) != 0) return -1;
+    size_t limit = source_limit(source, FILE_LIMIT);
+    if (split_read(&d->train, &d->sample, home, &train_files, limit, e) != 0) return -1;
+    if (split_read(&d->test, &test_sample, home, &test_files, limit, e) != 0) return -1;
     if (!shape_equal(d->sample, test_sample))
         return err_set(e, "%.300s: training images are %dx%d, test images %dx%d, wanted the same", home,
                        d->sample.dim[1], d->sample.dim[2], test_sample.dim[1], test_sample.dim[2]);

@@ -145,8 +145,12 @@ static int npy_open(struct dataset *d, const void *config, struct data_source *s
     const char *const names[] = {c->folder, NULL};
     char folder[SOURCE_PATH], paths[4][SOURCE_PATH];
     if (source_find(folder, source, names, file_exists, "npy", c->folder, NULL, e) != 0) return -1;
-    for (int i = 0; i < 4; i++)
+    double bytes = 0; // a file, and its numbers as float32
+    for (int i = 0; i < 4; i++) {
         if (file_join(paths[i], SOURCE_PATH, folder, files[i], e) != 0) return -1;
+        bytes += 3 * (double)file_bytes(paths[i]);
+    }
+    if (source_room(source, bytes, "npy", e) != 0) return -1;
     if (train_read(d, paths, e) != 0) return -1;
     if (file_exists(paths[2]) || file_exists(paths[3])) return test_read(d, paths, e);
     int held = (int)(c->test * d->train.count + 0.5);

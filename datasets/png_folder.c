@@ -196,16 +196,18 @@ static void chunk_read(void *context, int task) {
 
 // All images of the part. Of several that fail, the first is told, whatever the threads.
 static int images_read(struct split *s, const struct dataset *d, const struct part *p,
-                       const struct names *classes, bool resize, int threads, struct err *e) {
+                       const struct names *classes, bool resize, const struct data_source *source,
+                       struct err *e) {
     size_t bytes;
     if (!size_mul(&bytes, (size_t)p->count, shape_size(d->sample)) || bytes > BYTES_MAX)
         return err_set(e, "%.300s: %d images of this size are more than 16 GB", p->folder, p->count);
+    if (source_room(source, (double)bytes, "png_folder", e) != 0) return -1;
     int chunks = (p->count + CHUNK - 1) / CHUNK, result = 0;
     s->count = p->count;
     s->pixels = mem_new(bytes, 1);
     s->labels = mem_new((size_t)p->count, 1);
     struct work w = {p, classes, s, d->sample, resize, mem_new((size_t)chunks, sizeof *w.errors)};
-    parallel_for(threads, chunks, chunk_read, &w);
+    parallel_for(source->threads, chunks, chunk_read, &w);
     for (int i = 0; i < chunks && result == 0; i++)
         if (*w.errors[i].text) result = err_set(e, "%s", w.errors[i].text);
     mem_free(w.errors);
@@ -238,12 +240,12 @@ static int sample_find(struct dataset *d, const struct config *c, const struct p
 }
 
 static int parts_read(struct dataset *d, const struct config *c, struct part *train, struct part *test,
-                      const struct names *classes, int threads, struct err *e) {
+                      const struct names *classes, const struct data_source *source, struct err *e) {
     if (part_read(train, classes, e) != 0 || (test->folder && part_read(test, classes, e) != 0)) return -1;
     if (sample_find(d, c, train, classes, e) != 0) return -1;
     d->classes = classes->count;
-    if (images_read(&d->train, d, train, classes, c->resize, threads, e) != 0) return -1;
-    if (test->folder) return images_read(&d->test, d, test, classes, c->resize, threads, e);
+    if (images_read(&d->train, d, train, classes, c->resize, source, e) != 0) return -1;
+    if (test->folder) return images_read(&d->test, d, test, classes, c->resize, source, e);
     int held = (int)(c->test * train->count + 0.5);
     if (held == 0 || held == train->count)
         return err_set(e, "%.300s: %d images can't be cut into training and test", train->folder,
@@ -268,7 +270,7 @@ static int png_folder_open(struct dataset *d, const void *config, struct data_so
     parts[1].folder = tests ? paths[1] : NULL;
     int result = classes_read(&classes, parts[0].folder, e);
     if (result == 0 && tests) result = test_check(paths[1], &classes, e);
-    if (result == 0) result = parts_read(d, c, &parts[0], &parts[1], &classes, source->threads, e);
+    if (result == 0) result = parts_read(d, c, &parts[0], &parts[1], &classes, source, e);
     for (int i = 0; i < 2; i++) part_free(&parts[i]);
     mem_free(parts);
     names_free(&classes);

@@ -13,4 +13,10 @@ int source_find(char path[SOURCE_PATH], struct data_source *source, const char *
                 bool (*there)(const char *path), const char *set, const char *what, const char *get,
                 struct err *e);
 
+// Whether so many bytes of samples are allowed.
+int source_room(const struct data_source *source, double bytes, const char *set, struct err *e);
+
+// The most bytes that a file or its content may have: `limit`, or less where the source allows less.
+size_t source_limit(const struct data_source *source, size_t limit);
+
 #endif

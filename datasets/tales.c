@@ -7,6 +7,7 @@
 // plurals and sums. The bytes depend on the options only.
 #include <stdio.h>
 
+#include "datasets/source.h"
 #include "datasets/windows.h"
 #include "src/rng.h"
 
@@ -56,8 +57,8 @@ static int tale_make(char line[LINE], struct rng *r) {
 }
 
 static int tales_open(struct dataset *d, const void *config, struct data_source *source, struct err *e) {
-    (void)source;
     const struct config *c = config;
+    if (source_room(source, 4 * (double)c->length, "tales", e) != 0) return -1;
     size_t length = (size_t)c->length, used = 0;
     char *text = mem_new(length + LINE, 1);
     struct rng stream = rng_stream((uint64_t)c->seed, "tales");

@@ -37,6 +37,8 @@ static int text_open(struct dataset *d, const void *config, struct data_source *
     bool usual = strcmp(c->file, fields[0].text) == 0;
     if (source_find(path, source, names, file_exists, "text", c->file, usual ? get_command : NULL, e) != 0)
         return -1;
+    // The text, its tokens, and those of the parts with what follows them.
+    if (source_room(source, 4 * (double)file_bytes(path), "text", e) != 0) return -1;
     size_t size;
     unsigned char *text = file_read_new(&size, path, FILE_LIMIT, e);
     if (!text) return -1;

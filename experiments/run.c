@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/memory.h"
 #include "src/blas.h"
+#include "src/memory.h"
 #include "src/parallel.h"
 
 enum { EVALUATE_SAMPLES = 256, EVALUATE_POSITIONS = 1024 }; // of a tape at a time, whichever are fewer
@@ -49,7 +51,8 @@ static void data_resolve_for(struct json *data, const struct config_data *d, con
 static int data_open(struct run *r, const struct run_options *options, struct err *e) {
     const struct config_data *d = &r->config.data;
     struct data_source source = {.folder = {options->data_folder, getenv("TALLY_DATA"), d->folder},
-                                 .threads = parallel_processors()};
+                                 .threads = parallel_processors(),
+                                 .max_memory = r->max_memory};
     const char *wanted = options->only_set ? options->only_set : r->config.dataset;
     const char *set, *fallback = NULL;
     const struct json *ignored;
@@ -119,11 +122,15 @@ static void config_resolve(struct run *r, const char *set, const struct dataset 
 static int parts_build(struct run *r, const char *set, const struct dataset *data, struct json *section,
                        struct err *e) {
     const struct config *c = &r->config;
+    struct memory need;
     r->params = params_new();
     int result = loss_read(&r->loss, c->train.loss, c->train.metrics, data, "train", e);
     if (result == 0) r->model = model_new(c->model, "model", data->sample, r->params, e);
     if (result == 0) result = r->model ? parts_check(r, data, e) : -1;
+    if (result == 0) result = memory_need(&need, r, e);
+    if (result == 0) result = memory_check(&need, r->max_memory, e);
     if (result == 0) {
+        r->memory = memory_sum(&need);
         params_alloc(r->params, (int)c->train.shards, (uint64_t)c->seed);
         r->optim = optim_new(c->optim, "optim", r->params, (uint64_t)c->seed, e);
         if (!r->optim) result = -1;
@@ -144,6 +151,7 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
     r->config = *config;
     const struct config_data *d = &r->config.data;
     config->root = NULL;
+    r->max_memory = options->max_memory > 0 ? options->max_memory : memory_machine();
     blas_start();
     int shards = (int)r->config.train.shards, processors = parallel_processors();
     r->threads = options->threads ? options->threads : processors < shards ? processors : shards;
@@ -168,6 +176,7 @@ int run_open_without_data(struct run *r, struct config *config, const char *set,
     memset(r, 0, sizeof *r);
     r->config = *config;
     config->root = NULL;
+    r->max_memory = memory_machine();
     r->threads = 1;
     struct json *section = data_resolve_new(&r->config.data, e);
     return section ? parts_build(r, set, data, section, e) : err_at(e, r->config.where);
@@ -309,12 +318,16 @@ struct evaluate_task {
     real *logits; // of the whole part, or NULL
 };
 
+double run_evaluate_rows(const struct run *r) {
+    size_t most = EVALUATE_POSITIONS / dataset_targets(&r->data);
+    return most < 1 ? 1 : most > EVALUATE_SAMPLES ? EVALUATE_SAMPLES : (double)most;
+}
+
 // Each shard's tape takes every shards-th chunk.
 static void shard_evaluate(void *context, int shard) {
     const struct evaluate_task *task = context;
     struct run *r = task->run;
-    size_t count = r->batches.count[task->part], most = EVALUATE_POSITIONS / dataset_targets(&r->data);
-    most = most < 1 ? 1 : most > EVALUATE_SAMPLES ? EVALUATE_SAMPLES : most;
+    size_t count = r->batches.count[task->part], most = (size_t)run_evaluate_rows(r);
     r->scores[shard] = (struct score){0};
     for (size_t first = (size_t)shard * most; first < count; first += most * (size_t)r->config.train.shards) {
         size_t samples = count - first < most ? count - first : most;

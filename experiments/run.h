@@ -25,7 +25,8 @@ struct run {
     struct tape **tapes;  // one per shard
     struct score *scores; // one per shard
     int threads;
-    struct profile *profile; // of what shards don't do; NULL: nothing is measured
+    double memory, max_memory; // bytes that it needs, about, and that it may need
+    struct profile *profile;   // of what shards don't do; NULL: nothing is measured
 
     // Position: batches of this epoch that are done, steps of the run, and this epoch's sums so far.
     int64_t epoch, batch, step;
@@ -38,6 +39,7 @@ struct run_options {
     const char *data_folder; // --data, or NULL
     int threads;             // 0: as many as there are processors and shards
     const char *only_set;    // use just this data set of the config (a resumed or evaluated run's), or NULL
+    double max_memory;       // bytes that the run may need; 0: as many as the machine has
 };
 
 // Everything but the training: opens the data, builds model and optimiser with their initial values. Takes
@@ -52,6 +54,8 @@ int run_open_without_data(struct run *r, struct config *config, const char *set,
 void run_close(struct run *r);
 
 int64_t run_batches(const struct run *r); // per epoch
+
+double run_evaluate_rows(const struct run *r); // samples on a tape at a time
 
 // One step on the next batch; adds to r->training. Returns the batch's mean loss. When the loss or a gradient is not finite,
 // r->fault says so and nothing has moved but r->training: the position and all numbers are those before the step.

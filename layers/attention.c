@@ -73,9 +73,18 @@ static struct tensor *attention_forward(const struct layer *l, struct tape *t, s
     return op_linear(t, y, tape_param(t, param[PROJ]), proj_bias);
 }
 
+// The projections, and for each head and position a number for each position that it may see.
+static double attention_step_numbers(const struct layer *l, double samples) {
+    const struct attention *config = l->config;
+    double length = l->in.dim[0], d = l->in.dim[1], sees = length;
+    if (config->window > 0 && config->window < length / 2) sees = 2 * (double)config->window;
+    return samples * length * (12 * d + (double)config->heads * sees);
+}
+
 const struct layer_type attention_layer = {.name = "attention",
                                            .help = "self-attention of several heads over positions",
                                            .fields = fields,
                                            .config_size = sizeof(struct attention),
                                            .build = attention_build,
-                                           .forward = attention_forward};
+                                           .forward = attention_forward,
+                                           .step_numbers = attention_step_numbers};

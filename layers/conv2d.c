@@ -58,10 +58,19 @@ static struct tensor *conv2d_forward(const struct layer *l, struct tape *t, stru
     return op_conv2d(t, x, weight, bias, &config->sliding.window, (int)config->groups);
 }
 
+// Besides the outputs the columns of a chunk, forward and backward (src/ops/conv2d.c).
+static double conv2d_step_numbers(const struct layer *l, double samples) {
+    const struct conv2d *config = l->config;
+    const int *size = config->sliding.window.size;
+    double depth = (double)l->in.dim[0] / (double)config->groups * size[0] * size[1];
+    return samples * 3 * (double)shape_size(l->out) + 2 * ((1 << 17) + depth * (64 + l->out.dim[2]));
+}
+
 const struct layer_type conv2d_layer = {.name = "conv2d",
                                         .help = "images convolved with kernels, + bias",
                                         .fields = fields,
                                         .config_size = sizeof(struct conv2d),
                                         .build = conv2d_build,
                                         .forward = conv2d_forward,
-                                        .write = sliding_write};
+                                        .write = sliding_write,
+                                        .step_numbers = conv2d_step_numbers};

@@ -130,6 +130,15 @@ static struct json *experts_write(const struct layer *l) {
     return options;
 }
 
+// Each token of a sample goes through k of the lists.
+static double experts_step_numbers(const struct layer *l, double samples) {
+    const struct experts *config = l->config;
+    double tokens = l->in.rank > 1 ? l->in.dim[0] : 1, d = l->in.dim[l->in.rank - 1];
+    double routed = samples * tokens * (double)config->k;
+    return samples * (3 * (double)shape_size(l->out) + tokens * 8 * (double)config->experts) +
+           2 * d * routed + model_step_numbers(l->inner[0], routed);
+}
+
 const struct layer_type experts_layer = {
     .name = "experts",
     .help = "a mixture of experts, lists of layers of which a router picks k",
@@ -137,4 +146,5 @@ const struct layer_type experts_layer = {
     .config_size = sizeof(struct experts),
     .build = experts_build,
     .forward = experts_forward,
-    .write = experts_write};
+    .write = experts_write,
+    .step_numbers = experts_step_numbers};

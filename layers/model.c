@@ -108,6 +108,20 @@ struct tensor *model_forward(const struct model *m, struct tape *t, struct tenso
     return x;
 }
 
+double model_step_numbers(const struct model *m, double samples) {
+    double numbers = 0;
+    for (int i = 0; i < m->count; i++) {
+        const struct layer *l = &m->layers[i];
+        if (l->type->step_numbers) {
+            numbers += l->type->step_numbers(l, samples);
+            continue;
+        }
+        numbers += 3 * (double)shape_size(l->out) * samples;
+        for (int k = 0; k < l->inner_count; k++) numbers += model_step_numbers(l->inner[k], samples);
+    }
+    return numbers;
+}
+
 struct json *model_write_new(const struct model *m) {
     struct json *list = json_array_new();
     for (int i = 0; i < m->count; i++) {

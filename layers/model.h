@@ -31,6 +31,9 @@ struct layer_type {
     struct tensor *(*forward)(const struct layer *l, struct tape *t, struct tensor *x);
     // The options with every default filled in; NULL where the fields say it all.
     struct json *(*write)(const struct layer *l);
+    // Numbers of step memory that a tape of so many training samples takes, about and rather too many. NULL: three for each
+    // output, that is value, gradient and something saved, and what the lists of layers inside take.
+    double (*step_numbers)(const struct layer *l, double samples);
 };
 
 extern const struct layer_type *const layer_types[]; // NULL-terminated, in the order of layer.def
@@ -49,6 +52,10 @@ void model_free(struct model *m);
 
 // x (B, in...) to (B, out...).
 struct tensor *model_forward(const struct model *m, struct tape *t, struct tensor *x);
+
+// Numbers of step memory that a tape of so many training samples takes, about and rather too many; without gradients about
+// half of it.
+double model_step_numbers(const struct model *m, double samples);
 
 // The list again, with every default filled in. json_free it or add it to another tree.
 struct json *model_write_new(const struct model *m);

@@ -223,6 +223,29 @@ struct optim *optim_new(const struct json *node, const char *path, struct params
     return NULL;
 }
 
+int optim_bytes(double bytes[OPTIM_LISTS], const struct json *node, const char *path, struct err *e) {
+    // By example: the section without what looks at shapes, built for a few numbers of each kind.
+    enum { SIDE = 64 };
+    struct params *ps = params_new();
+    params_add(ps, "weight", shape_2(SIDE, SIDE), 1, 0);
+    params_add(ps, "other", shape_1(SIDE * SIDE), 1, 0);
+    params_alloc(ps, 1, 0);
+    struct optim o = {.params = ps};
+    struct description d;
+    int result = node ? fields_read(&d, optim_fields, node, path, e) : err_set(e, "%s: must be given", path);
+    for (int list = 0; list < OPTIM_LISTS && result == 0; list++) {
+        char inner[JSON_PATH];
+        json_path(inner, path, list_names[list], 0);
+        result = list_build(&o, list, d.list[list], inner, e);
+        const struct param *p = &ps->list[list == OPTIM_OTHERS];
+        if (result == 0) bytes[list] = optim_state_bytes(&o, list) - (p->counted ? 0 : sizeof(real));
+    }
+    for (int list = 0; list < OPTIM_LISTS; list++)
+        for (int i = 0; i < o.count[list]; i++) stage_free(&o.stages[list][i]);
+    params_free(ps);
+    return result;
+}
+
 void optim_free(struct optim *o) {
     if (!o) return;
     for (int list = 0; list < OPTIM_LISTS; list++)

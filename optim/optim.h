@@ -131,6 +131,9 @@ void optim_settle(struct optim *o, int threads);
 // The rates of a step at this position: "counter 0.03, others adam 0.001".
 void optim_rates(char *text, size_t size, const struct optim *o, double epoch, double epochs);
 
+// Bytes of state beside its float that the section at `path` asks for, for each number of the two lists.
+int optim_bytes(double bytes[OPTIM_LISTS], const struct json *node, const char *path, struct err *e);
+
 // Bytes a weight (list OPTIM_WEIGHTS) or other costs in training state: the number itself (its counter where
 // it has one, else its float) and the slots; without gradients and without the float cache of counters.
 double optim_state_bytes(const struct optim *o, int list);

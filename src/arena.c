@@ -33,16 +33,6 @@ struct arena *arena_new(void) {
     return a;
 }
 
-void arena_free(struct arena *a) {
-    if (!a) return;
-    for (struct block *b = a->first, *next; b; b = next) {
-        next = b->next;
-        mem_free(b->bytes);
-        mem_free(b);
-    }
-    mem_free(a);
-}
-
 void *arena_alloc(struct arena *a, size_t count, size_t size) {
     size_t bytes;
     CHECK(size_mul(&bytes, count, size) && bytes < SIZE_MAX / 4, "arena: %zu items of %zu bytes", count,
@@ -50,7 +40,8 @@ void *arena_alloc(struct arena *a, size_t count, size_t size) {
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     while (a->current->size - a->current->used < bytes) {
         if (!a->current->next) {
-            size_t grown = FIRST_BLOCK > 64 ? 2 * a->current->size : FIRST_BLOCK;
+            size_t grown =
+                arena_bytes(a) / 2 > FIRST_BLOCK && FIRST_BLOCK > 64 ? arena_bytes(a) / 2 : FIRST_BLOCK;
             a->current->next = block_new(bytes > grown ? bytes : grown);
         }
         a->current = a->current->next;
@@ -64,7 +55,29 @@ void *arena_alloc(struct arena *a, size_t count, size_t size) {
     return memory;
 }
 
+static void blocks_free(struct block *b) {
+    for (struct block *next; b; b = next) {
+        next = b->next;
+        mem_free(b->bytes);
+        mem_free(b);
+    }
+}
+
+void arena_free(struct arena *a) {
+    if (!a) return;
+    blocks_free(a->first);
+    mem_free(a);
+}
+
+// What grew to several blocks becomes one that holds it all, and a little more: steps differ a little where samples are
+// routed.
 void arena_reset(struct arena *a) {
+    if (a->current != a->first && FIRST_BLOCK > 64) {
+        size_t used = a->current->used;
+        for (const struct block *b = a->first; b != a->current; b = b->next) used += b->used;
+        blocks_free(a->first);
+        a->first = block_new(used + used / 16);
+    }
     a->current = a->first;
     a->current->used = 0;
 }

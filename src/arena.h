@@ -1,7 +1,7 @@
 // Step memory: allocations that live until the next reset, all at once.
 //
-// An arena is a chain of blocks that are filled in order. A reset goes back to the first block and keeps them
-// all, so a step that allocates the same sizes as the step before it makes no malloc.
+// An arena is a chain of blocks that are filled in order. A reset goes back to the first block; where there were several,
+// it makes one of them. So a step that allocates the same sizes as the two steps before it makes no malloc.
 #ifndef TALLY_SRC_ARENA_H
 #define TALLY_SRC_ARENA_H
 

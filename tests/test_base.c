@@ -181,9 +181,13 @@ static void arena_reset_reuses(void **state) {
     (void)state;
     unsigned char *first[ALLOCATIONS], *again[ALLOCATIONS];
     struct arena *a = arena_new();
-    allocate_all(a, first);
-    size_t bytes = arena_bytes(a), asked = 0;
+    size_t asked = 0;
     for (int i = 0; i < ALLOCATIONS; i++) asked += allocation_size(i);
+    allocate_all(a, first);
+    assert_true(arena_bytes(a) >= asked);
+    arena_reset(a); // now one block, where it was several
+    allocate_all(a, first);
+    size_t bytes = arena_bytes(a);
     assert_true(bytes >= asked);
     for (int round = 0; round < 5; round++) {
         arena_reset(a);
