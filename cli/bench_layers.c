@@ -315,7 +315,7 @@ static void json_print(const struct row *rows, const struct machine *m, const st
 }
 
 int bench_layers(const struct bench_arguments *a, struct err *e) {
-    struct row *rows = mem_new((size_t)(a->shapes * a->batches), sizeof *rows);
+    struct row *rows = mem_new((size_t)a->shapes * (size_t)a->batches, sizeof *rows);
     struct machine machine;
     struct log log;
     log_open(&log, a->json);
