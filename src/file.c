@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +60,11 @@ static int whole_write(const char *path, int (*write)(void *context, void *strea
     if (!f) return err_set(e, "%s: %s", temporary, strerror(errno));
     bool failed = write(context, f, e) != 0;
     if (!failed && (fflush(f) != 0 || (sync && fsync(fileno(f)) != 0))) {
-        err_set(e, "%s: %s", temporary, strerror(errno));
+        err_set(e, "%s: %s", path, strerror(errno));
         failed = true;
     }
     if (fclose(f) != 0 && !failed) {
-        err_set(e, "%s: %s", temporary, strerror(errno));
+        err_set(e, "%s: %s", path, strerror(errno));
         failed = true;
     }
     if (!failed && rename(temporary, path) != 0) {
@@ -175,4 +176,58 @@ int file_join(char *out, size_t out_size, const char *folder, const char *name, 
     int length = snprintf(out, out_size, "%s/%s", folder, name);
     if (length < 0 || (size_t)length >= out_size) return err_set(e, "%.80s...: the path is too long", folder);
     return 0;
+}
+
+int file_append_text(const char *path, const char *text, struct err *e) {
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    off_t before = lseek(descriptor, 0, SEEK_END);
+    int error = before < 0 ? errno : 0;
+    for (size_t left = strlen(text); left > 0 && !error;) {
+        ssize_t written = write(descriptor, text, left);
+        if (written < 0 && errno != EINTR) error = errno;
+        if (written > 0) text += written, left -= (size_t)written;
+    }
+    if (error && before >= 0 && ftruncate(descriptor, before) != 0) before = -1; // half a line helps nobody
+    if (close(descriptor) != 0 && !error) error = errno;
+    return error ? err_set(e, "%s: %s", path, strerror(error)) : 0;
+}
+
+bool file_remove(const char *path) {
+    return unlink(path) == 0 || rmdir(path) == 0;
+}
+
+int file_sync(const char *path, struct err *e) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    int error = fsync(descriptor) != 0 ? errno : 0;
+    close(descriptor);
+    return error ? err_set(e, "%s: %s", path, strerror(error)) : 0;
+}
+
+bool file_link(const char *from, const char *to) {
+    return (unlink(to) == 0 || errno == ENOENT) && link(from, to) == 0;
+}
+
+// Whether the name is NAME.PID.tmp of a process that is no more, or was one of our number.
+static bool is_left_over(const char *name) {
+    size_t length = strlen(name), digits = 0;
+    if (length < 5 || strcmp(name + length - 4, ".tmp") != 0) return false;
+    while (digits < length - 4 && strchr("0123456789", name[length - 5 - digits])) digits++;
+    if (digits == 0 || digits > 9 || digits + 5 > length || name[length - 5 - digits] != '.') return false;
+    long process = atol(name + length - 4 - digits);
+    return process == (long)getpid() || (process > 0 && kill((pid_t)process, 0) != 0 && errno == ESRCH);
+}
+
+void file_sweep(const char *folder) {
+    int count = 0;
+    char path[PATH_LENGTH];
+    struct err ignored;
+    char **names = file_names_new(&count, folder, &ignored);
+    for (int i = 0; i < count; i++) {
+        if (is_left_over(names[i]) && file_join(path, sizeof path, folder, names[i], &ignored) == 0)
+            unlink(path);
+        mem_free(names[i]);
+    }
+    mem_free(names);
 }

@@ -39,4 +39,19 @@ int file_make_folder(const char *path, struct err *e);
 // DIR/NAME into out; an error when it does not fit.
 int file_join(char *out, size_t out_size, const char *folder, const char *name, struct err *e);
 
+// Adds the text to the file, which is made when it is not there: all of it or nothing.
+int file_append_text(const char *path, const char *text, struct err *e);
+
+// Removes a file, or an empty folder. Whether it is gone.
+bool file_remove(const char *path);
+
+// Waits until what was written to the file is on the disk.
+int file_sync(const char *path, struct err *e);
+
+// Gives the file a second name, in place of a file that has it; false where the file system can't.
+bool file_link(const char *from, const char *to);
+
+// Removes the temporary files that processes which were killed have left in the folder.
+void file_sweep(const char *folder);
+
 #endif

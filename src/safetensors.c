@@ -33,6 +33,7 @@ static size_t tensor_bytes(const struct safetensor *t) {
 // ----------------------------------------------------------------------------------------------------
 
 struct content {
+    const char *path;
     const struct safetensor *tensors;
     int count;
     const char *header;
@@ -56,7 +57,7 @@ static int content_write(void *context, void *stream, struct err *e) {
         size_t bytes = tensor_bytes(&c->tensors[i]);
         good = fwrite(c->tensors[i].bytes, 1, bytes, stream) == bytes;
     }
-    return good ? 0 : err_set(e, "cannot write: %s", strerror(errno));
+    return good ? 0 : err_set(e, "%s: %s", c->path, strerror(errno));
 }
 
 int safetensors_write(const char *path, struct safetensor *tensors, int count, const struct json *metadata,
@@ -80,9 +81,8 @@ int safetensors_write(const char *path, struct safetensor *tensors, int count, c
     }
     char *text = json_print_new(header, false);
     json_free(header);
-    struct content content = {tensors, count, text, (strlen(text) + 7) / 8 * 8};
+    struct content content = {path, tensors, count, text, (strlen(text) + 7) / 8 * 8};
     int result = file_write_atomic(path, content_write, &content, e);
-    if (result != 0) err_at(e, path);
     mem_free(text);
     return result;
 }
@@ -210,4 +210,30 @@ const struct safetensor *safetensors_find(const struct safetensors *file, const 
 const char *safetensors_meta(const struct safetensors *file, const char *key) {
     const struct json *node = json_find(file->metadata, key);
     return node ? json_string(node) : NULL;
+}
+
+// Fowler, Noll, Vo: FNV-1a, 64 bits.
+static uint64_t hash(uint64_t sum, const void *bytes, size_t size) {
+    const unsigned char *at = bytes;
+    for (size_t i = 0; i < size; i++) sum = (sum ^ at[i]) * 1099511628211u;
+    return sum;
+}
+
+uint64_t safetensors_checksum(const struct safetensor *tensors, int count, const struct json *metadata,
+                              const char *except) {
+    const uint64_t start = 14695981039346656037u;
+    uint64_t sum = 0;
+    for (int i = 0; i < count; i++) {
+        const struct safetensor *t = &tensors[i];
+        uint64_t one = hash(start, t->name, strlen(t->name) + 1);
+        one = hash(one, dtypes[t->dtype].name, strlen(dtypes[t->dtype].name) + 1);
+        one = hash(one, t->shape.dim, (size_t)t->shape.rank * sizeof *t->shape.dim);
+        sum += hash(one, t->bytes, tensor_bytes(t));
+    }
+    for (const struct json *entry = json_first(metadata); entry; entry = json_next(entry)) {
+        const char *key = json_key(entry), *value = json_string(entry);
+        if (strcmp(key, except) != 0)
+            sum += hash(hash(start, key, strlen(key) + 1), value, strlen(value) + 1);
+    }
+    return sum;
 }

@@ -44,4 +44,9 @@ void safetensors_close(struct safetensors *file);
 const struct safetensor *safetensors_find(const struct safetensors *file, const char *name);
 const char *safetensors_meta(const struct safetensors *file, const char *key);
 
+// Of all that such a file holds: the sum of a FNV-1a hash for each tensor and each string of the metadata but the one under
+// the key `except`, which may hold the checksum itself. The order does not matter.
+uint64_t safetensors_checksum(const struct safetensor *tensors, int count, const struct json *metadata,
+                              const char *except);
+
 #endif
