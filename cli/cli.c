@@ -50,6 +50,13 @@ int cli_program(char path[4096], struct err *e) {
     return 0;
 }
 
+int cli_lock(struct lock *l, const char *folder, struct err *e) {
+    int result = lock_take(l, folder, e);
+    if (result > 0)
+        fprintf(stderr, "note: no lock: %s; a second run into %s goes unnoticed\n", e->text, folder);
+    return result < 0 ? -1 : 0;
+}
+
 // A signal handler can reach nothing else: the program's one mutable global.
 static volatile sig_atomic_t stop_asked;
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "src/json.h"
+#include "src/lock.h"
 
 // Exit statuses, the same for every verb.
 enum {
@@ -49,6 +50,9 @@ bool cli_memory(double *out, const char *verb, const char *text);
 // From here on Ctrl-C (SIGINT) and SIGTERM set the flag that is returned instead of ending the program; a second one ends
 // it at once.
 const volatile sig_atomic_t *cli_stop_watch(void);
+
+// lock_take; where the file system knows no locks it says so, and that is no failure.
+int cli_lock(struct lock *l, const char *folder, struct err *e);
 
 // The path of this program, for starting it again as a child process.
 int cli_program(char path[4096], struct err *e);

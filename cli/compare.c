@@ -113,8 +113,7 @@ static int folders_compare(const char *name, const char **folders, int count, co
     if (!results) return -1;
     bool drawn = true;
     int result = 0;
-    if (out) result = file_make_folder(out, e);
-    if (out && result == 0) result = results_save(results, out, e);
+    if (out) result = results_save(results, out, e);
     if (out && result == 0) result = report_write(results, out, &drawn, e);
     if (result == 0 && a->json) {
         struct json *tree = results_write_new(results);
@@ -140,9 +139,10 @@ static int config_compare(const char *path, const struct arguments *a, struct er
     compare_name(name, path);
     snprintf(out, sizeof out, "%.*s%s", FOLDER_LENGTH, a->out ? a->out : "runs/compare-", a->out ? "" : name);
     struct compare c;
+    struct lock lock = {-1};
     int result = compare_open(&c, path, out, a->only, e);
     if (result == 0) result = cli_program(program, e);
-    if (result == 0) result = file_make_folder(out, e);
+    if (result == 0) result = cli_lock(&lock, out, e);
     struct jobs_options options = {.program = program,
                                    .data_folder = a->options.data_folder,
                                    .at_once = a->at_once,
@@ -155,6 +155,7 @@ static int config_compare(const char *path, const struct arguments *a, struct er
         result = folders_compare(name, folders, c.jobs.count, a, out, e);
         mem_free(folders);
     }
+    lock_release(&lock, out);
     compare_close(&c);
     return result;
 }
@@ -172,7 +173,11 @@ int verb_compare(int argc, char **argv) {
         if (optind + 1 < argc) return cli_usage("compare", "wanted one compare config, or run folders");
         result = config_compare(first, &a, &e);
     } else {
-        result = folders_compare("runs", (const char **)(argv + optind), argc - optind, &a, a.out, &e);
+        struct lock lock = {-1};
+        result = a.out ? cli_lock(&lock, a.out, &e) : 0;
+        if (result == 0)
+            result = folders_compare("runs", (const char **)(argv + optind), argc - optind, &a, a.out, &e);
+        if (a.out) lock_release(&lock, a.out);
     }
     if (result > 0) fprintf(stderr, "stopped; the same command goes on where it was\n");
     return result > 0 ? EXIT_INTERRUPTED : result == 0 ? EXIT_GOOD : cli_fail(&e);

@@ -37,6 +37,7 @@ static void help_print(void) {
 
 int main(int argc, char **argv) {
     parallel_start(argv);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its write, and no end of a run
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
     if (strcmp(name, "train") == 0) return verb_train(argc, argv);

@@ -117,7 +117,8 @@ static int sweep_train(const struct sweep *s, const struct jobs *jobs, const str
                        const char *out, struct err *e) {
     char program[4096];
     struct err other;
-    if (cli_program(program, e) != 0) return -1;
+    struct lock lock;
+    if (cli_program(program, e) != 0 || cli_lock(&lock, out, e) != 0) return -1;
     struct jobs_options options = {.program = program,
                                    .data_folder = a->data_folder,
                                    .at_once = a->jobs,
@@ -132,6 +133,7 @@ static int sweep_train(const struct sweep *s, const struct jobs *jobs, const str
         sweep_print(results), printf("%s/: sweep.csv, sweep.json, a folder for each run\n", out);
     fflush(stdout);
     json_free(results);
+    lock_release(&lock, out);
     return result;
 }
 

@@ -18,13 +18,15 @@ static const char help[] =
     "Trains the network that CONFIG describes and writes a run folder: config.json (every default filled "
     "in),\n"
     "metrics.jsonl (a line per epoch), checkpoint.safetensors, summary.json, weights.png, histogram.json,\n"
-    "report.html.\n"
+    "report.html. When checkpoints are written and which stay: train.checkpoint_..., see 'tally list "
+    "config'.\n"
     "path.key=value sets any key of the config; a path that is unique may be cut short.\n\n"
     "  --data DIR    look for data here first (then $TALLY_DATA, then data.folder of the config)\n"
     "  --out DIR     the run folder (default runs/NAME); an earlier run there is kept as DIR.old1 ...\n"
     "  --threads N   default: the processors, at most train.shards; the result does not depend on it\n"
     "  --max-memory BYTES  such as 2G: refuse a run that needs more; default: what the machine has\n"
-    "  --resume      go on from the folder's checkpoint, to the same bits as without the stop\n"
+    "  --resume      go on from the folder's newest checkpoint that is whole, to the same bits as without "
+    "the stop\n"
     "  --quiet       say nothing but errors\n"
     "  --json        metrics lines and the summary as JSON on stdout, no progress\n"
     "  --no-report   leave out report.html, which takes a second or two\n"
@@ -34,7 +36,9 @@ static const char help[] =
     "  tally train configs/mnist.json train.epochs=5 optim.weights.0.counter.leak=0.05\n"
     "  tally train configs/mnist-counter-only.json bits=8 seed=2 --out runs/eight\n"
     "  tally train configs/mnist.json --resume\n\n"
-    "Ctrl-C writes a checkpoint and ends; --resume goes on from it.\n"
+    "Ctrl-C or SIGTERM writes a checkpoint and ends; --resume goes on from it. A checkpoint that can't be "
+    "written is a\n"
+    "warning, the run goes on; at its end it is an error. No two runs write into one folder at a time.\n"
     "Exit status: 0 finished, 1 error, 2 wrong usage, 3 diverged, 130 interrupted.";
 
 struct arguments {
@@ -104,18 +108,19 @@ static int arguments_read(struct arguments *a, bool *done, int argc, char **argv
 }
 
 // Makes the folder; an earlier run in it is moved aside, nothing is lost.
-static int folder_prepare(const char *folder, bool quiet, struct err *e) {
-    if (saved_exists(folder)) {
-        char aside[FOLDER_LENGTH + 16];
-        int number = 1;
-        do snprintf(aside, sizeof aside, "%.*s.old%d", FOLDER_LENGTH, folder, number++);
-        while (file_exists(aside));
-        if (rename(folder, aside) != 0)
-            return err_set(e, "%.200s: holds a run, which can't be moved to %.200s; choose another --out",
-                           folder, aside);
-        if (!quiet) fprintf(stderr, "the earlier run in %s is kept as %s\n", folder, aside);
-    }
-    return file_make_folder(folder, e);
+static int folder_prepare(struct lock *lock, const char *folder, bool quiet, struct err *e) {
+    if (cli_lock(lock, folder, e) != 0) return -1;
+    if (!saved_exists(folder)) return 0;
+    char aside[FOLDER_LENGTH + 16];
+    int number = 1;
+    do snprintf(aside, sizeof aside, "%.*s.old%d", FOLDER_LENGTH, folder, number++);
+    while (file_exists(aside));
+    if (rename(folder, aside) != 0)
+        return err_set(e, "%.200s: holds a run, which can't be moved to %.200s; choose another --out", folder,
+                       aside);
+    lock_release(lock, aside);
+    if (!quiet) fprintf(stderr, "the earlier run in %s is kept as %s\n", folder, aside);
+    return cli_lock(lock, folder, e);
 }
 
 static void run_describe(const struct run *r, const char *folder) {
@@ -177,14 +182,15 @@ static void summary_print(const struct json *s, const char *folder, bool reporte
 }
 
 // The checkpoint to go on from: its data set decides which of the config's sets is opened.
-static int resume_load(struct run *r, struct config *config, struct arguments *a, const char *folder,
-                       struct err *e) {
+static int resume_load(struct run *r, struct config *config, struct arguments *a, struct lock *lock,
+                       const char *folder, struct err *e) {
     char path[FOLDER_LENGTH + 64];
-    if (file_join(path, sizeof path, folder, TRAIN_CHECKPOINT, e) != 0) return -1;
-    if (!file_exists(path)) return err_set(e, "%s: nothing to resume", path);
-    struct safetensors file;
+    struct safetensors file = {0};
     struct dataset data;
-    int result = checkpoint_open(&file, path, e);
+    struct err why;
+    int result = file_is_folder(folder) ? cli_lock(lock, folder, e) : 0;
+    if (result == 0) result = saved_newest(&file, path, sizeof path, &why, folder, e);
+    if (result == 0 && *why.text) fprintf(stderr, "warning: %s; going on from %s instead\n", why.text, path);
     if (result == 0 && (result = checkpoint_data(&a->options.only_set, &data, &file, e)) != 0)
         err_at(e, path);
     if (result == 0) result = run_open(r, config, &a->options, e);
@@ -209,12 +215,12 @@ static int report(struct run *r, const char *folder, struct err *e) {
     return result;
 }
 
-static int trained(struct run *r, struct arguments *a, const char *folder, enum train_status *status,
-                   struct err *e) {
-    if (!a->resume && folder_prepare(folder, a->quiet || a->json, e) != 0) return -1;
+static int trained(struct run *r, struct arguments *a, struct lock *lock, const char *folder,
+                   enum train_status *status, struct err *e) {
+    if (!a->resume && folder_prepare(lock, folder, a->quiet || a->json, e) != 0) return -1;
     if (!a->quiet && !a->json) run_describe(r, folder);
     struct train_options options = {
-        .folder = folder, .stop = cli_stop_watch(), .quiet = a->quiet, .json = a->json};
+        .folder = folder, .stop = cli_stop_watch(), .quiet = a->quiet, .json = a->json, .lock = lock};
     struct json *summary;
     if (train(r, &options, status, &summary, e) != 0) return -1;
     bool whole = *status == TRAIN_FINISHED || *status == TRAIN_DEAD;
@@ -239,6 +245,7 @@ int verb_train(int argc, char **argv) {
     struct err e;
     struct config config = {0};
     struct run run = {0};
+    struct lock lock = {-1};
     enum train_status status = TRAIN_FINISHED;
     char folder[FOLDER_LENGTH];
     int result = config_open(&config, a.config, a.overrides, a.override_count, &e);
@@ -248,10 +255,11 @@ int verb_train(int argc, char **argv) {
         if (length < 0 || length >= FOLDER_LENGTH) result = err_set(&e, "--out: the path is too long");
     }
     if (result == 0)
-        result =
-            a.resume ? resume_load(&run, &config, &a, folder, &e) : run_open(&run, &config, &a.options, &e);
+        result = a.resume ? resume_load(&run, &config, &a, &lock, folder, &e)
+                          : run_open(&run, &config, &a.options, &e);
     if (result == 0) fallback_say(&run);
-    if (result == 0) result = trained(&run, &a, folder, &status, &e);
+    if (result == 0) result = trained(&run, &a, &lock, folder, &status, &e);
+    lock_release(&lock, folder);
     run_close(&run);
     config_close(&config);
     return result == 0 ? exits[status] : cli_fail(&e);

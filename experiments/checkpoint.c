@@ -7,9 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char FORMAT[] = "tally checkpoint 1";
+#include "experiments/meta.h"
+
+const char CHECKPOINT_CHECKSUM[] = "content_checksum";
+
+// A file of version 1 may come without a checksum.
+static const char FORMAT[] = "tally checkpoint 2", FORMAT_1[] = "tally checkpoint 1";
 static const size_t FILE_LIMIT = (size_t)1 << 34;
-enum { SAMPLE_LIMIT = 1 << 28 };
 
 // --- the list of tensors, the same for saving and loading
 // ---------------------------------------------------------
@@ -67,12 +71,6 @@ static struct list list_new(const struct run *r, bool frozen) {
 // --- saving
 // -----------------------------------------------------------------------------------------------------
 
-static void meta_number(struct json *meta, const char *key, double value) {
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", value);
-    json_add_string(meta, key, text);
-}
-
 static struct json *meta_new(const struct run *r) {
     struct json *meta = json_object_new();
     json_add_string(meta, "format", FORMAT);
@@ -83,139 +81,30 @@ static struct json *meta_new(const struct run *r) {
     shape_text(text, r->data.sample);
     json_add_string(meta, "sample", text);
     json_add_string(meta, "kind", data_kind_name(r->data.kind));
-    meta_number(meta, "classes", r->data.classes);
-    meta_number(meta, "targets", (double)dataset_targets(&r->data));
+    meta_add_number(meta, "classes", r->data.classes);
+    meta_add_number(meta, "targets", (double)dataset_targets(&r->data));
     if (!r->data.classes) json_add_string(meta, "target", shape_text(text, r->data.target));
-    meta_number(meta, "checksum", r->data.checksum);
-    meta_number(meta, "mean", r->batches.mean);
-    meta_number(meta, "std", r->batches.std);
-    meta_number(meta, "epoch", (double)r->epoch);
-    meta_number(meta, "batch", (double)r->batch);
-    meta_number(meta, "step", (double)r->step);
-    meta_number(meta, "training_loss", r->training.loss);
-    meta_number(meta, "training_wrong", (double)r->training.wrong);
-    meta_number(meta, "training_count", (double)r->training.count);
-    meta_number(meta, "frozen", r->optim->sparsity.frozen);
+    meta_add_number(meta, "checksum", r->data.checksum);
+    meta_add_number(meta, "mean", r->batches.mean);
+    meta_add_number(meta, "std", r->batches.std);
+    meta_add_number(meta, "epoch", (double)r->epoch);
+    meta_add_number(meta, "batch", (double)r->batch);
+    meta_add_number(meta, "step", (double)r->step);
+    meta_add_score(meta, "training", r->training);
+    if (isfinite(r->validation.loss)) meta_add_score(meta, "validation", r->validation);
+    meta_add_number(meta, "frozen", r->optim->sparsity.frozen);
     for (int i = 0; i < r->params->count; i++) {
         const struct param *p = &r->params->list[i];
         if (!p->counted) continue;
         char key[PARAM_NAME + 16], number[96];
         snprintf(key, sizeof key, "%s.scale", p->name);
-        meta_number(meta, key, p->scale);
+        meta_add_number(meta, key, p->scale);
         snprintf(key, sizeof key, "%s.number", p->name);
         snprintf(number, sizeof number, "%s, parameter %.17g, %d bits, unit %d", number_name(p->number.kind),
                  p->number.parameter, p->number.bits, (int)p->number.unit);
         json_add_string(meta, key, number);
     }
     return meta;
-}
-
-int checkpoint_save(const struct run *r, const char *path, struct err *e) {
-    optim_settle(r->optim, r->threads);
-    struct list l = list_new(r, r->optim->sparsity.frozen);
-    struct json *meta = meta_new(r);
-    int result = safetensors_write(path, l.item, l.count, meta, e);
-    json_free(meta);
-    mem_free(l.item);
-    return result;
-}
-
-// --- loading
-// ----------------------------------------------------------------------------------------------------
-
-int checkpoint_open(struct safetensors *file, const char *path, struct err *e) {
-    if (safetensors_open(file, path, FILE_LIMIT, e) != 0) return -1;
-    const char *format = safetensors_meta(file, "format");
-    if (!format || strcmp(format, FORMAT) != 0)
-        return err_set(e, "%s: not a tally checkpoint of this version (format '%.40s', wanted '%s')", path,
-                       format ? format : "", FORMAT);
-    return 0;
-}
-
-int checkpoint_config(struct config *c, const struct safetensors *file, const char *path, struct err *e) {
-    memset(c, 0, sizeof *c);
-    const char *text = safetensors_meta(file, "config");
-    if (!text) return err_set(e, "%s: has no config", path);
-    struct json *root = json_parse_new(text, strlen(text), e);
-    return root ? config_open_json(c, root, path, e) : err_at(e, path);
-}
-
-static bool number_read(double *value, const char *text, double min, double max) {
-    int used = 0;
-    return text && sscanf(text, "%lf%n", value, &used) == 1 && !text[used] && *value >= min && *value <= max;
-}
-
-static int meta_read(double *value, const struct safetensors *file, const char *key, double min, double max,
-                     struct err *e) {
-    const char *text = safetensors_meta(file, key);
-    if (number_read(value, text, min, max)) return 0;
-    return err_set(e, "__metadata__.%s: wanted a number in %g .. %g, found '%.40s'", key, min, max,
-                   text ? text : "nothing");
-}
-
-static int meta_read_int(int64_t *value, const struct safetensors *file, const char *key, double min,
-                         double max, struct err *e) {
-    const char *text = safetensors_meta(file, key);
-    double number;
-    if (!number_read(&number, text, min, max) || number != floor(number))
-        return err_set(e, "__metadata__.%s: wanted a whole number in %g .. %g, found '%.40s'", key, min, max,
-                       text ? text : "nothing");
-    *value = (int64_t)number;
-    return 0;
-}
-
-// The same where the key may be missing: files from before there was such a thing.
-static int meta_read_later(int64_t *value, const struct safetensors *file, const char *key, int64_t without,
-                           double min, double max, struct err *e) {
-    *value = without;
-    return safetensors_meta(file, key) ? meta_read_int(value, file, key, min, max, e) : 0;
-}
-
-// A shape as shape_text writes it, of 1 to 3 dimensions (a batch adds one) and at most SAMPLE_LIMIT numbers.
-static bool shape_read(struct shape *s, const char *text) {
-    size_t size = 1;
-    int used = 0;
-    *s = (struct shape){0};
-    if (!text || *text++ != '(') return false;
-    do {
-        if (s->rank == SHAPE_RANK_MAX - 1 || sscanf(text, "%9d%n", &s->dim[s->rank], &used) != 1)
-            return false;
-        int dim = s->dim[s->rank++];
-        if (dim < 1 || !size_mul(&size, size, (size_t)dim) || size > SAMPLE_LIMIT) return false;
-        text += used;
-    } while (*text == ',' && *text++);
-    return strcmp(text, ")") == 0;
-}
-
-static int meta_read_shape(struct shape *s, const struct safetensors *file, const char *key, struct err *e) {
-    const char *text = safetensors_meta(file, key);
-    if (shape_read(s, text)) return 0;
-    return err_set(e, "__metadata__.%s: '%.40s' is not a %s's shape", key, text ? text : "", key);
-}
-
-static int meta_read_kind(enum data_kind *kind, const struct safetensors *file, struct err *e) {
-    const char *text = safetensors_meta(file, "kind");
-    for (*kind = DATA_IMAGES; text && *kind <= DATA_NUMBERS; (*kind)++)
-        if (strcmp(text, data_kind_name(*kind)) == 0) return 0;
-    if (text) return err_set(e, "__metadata__.kind: '%.40s' is not a kind of data", text);
-    *kind = DATA_IMAGES; // files from before there were others
-    return 0;
-}
-
-int checkpoint_data(const char **set, struct dataset *data, const struct safetensors *file, struct err *e) {
-    *data = (struct dataset){0};
-    *set = safetensors_meta(file, "dataset");
-    int64_t classes, targets, checksum;
-    if (!*set || !safetensors_meta(file, "sample"))
-        return err_set(e, "__metadata__: dataset or sample missing");
-    if (meta_read_int(&classes, file, "classes", 0, 256, e) != 0 ||
-        meta_read_later(&targets, file, "targets", 1, 1, SAMPLE_LIMIT / 256, e) != 0 ||
-        meta_read_later(&checksum, file, "checksum", 0, 0, UINT32_MAX, e) != 0 ||
-        meta_read_kind(&data->kind, file, e) != 0 || meta_read_shape(&data->sample, file, "sample", e) != 0)
-        return -1;
-    if (classes == 1) return err_set(e, "__metadata__.classes: wanted 2 or more, or 0 for none, found 1");
-    data->classes = (int)classes, data->targets = (int)targets, data->checksum = (uint32_t)checksum;
-    return classes ? 0 : meta_read_shape(&data->target, file, "target", e);
 }
 
 static int values_check(const struct safetensor *t, struct err *e) {
@@ -227,6 +116,67 @@ static int values_check(const struct safetensor *t, struct err *e) {
     for (size_t i = 0; t->dtype == DTYPE_U8 && i < size; i++)
         if (alive[i] > 1) return err_set(e, "%s: number %zu is neither 0 nor 1", t->name, i);
     return 0;
+}
+
+int checkpoint_save(const struct run *r, const char *path, struct err *e) {
+    optim_settle(r->optim, r->threads);
+    struct list l = list_new(r, r->optim->sparsity.frozen);
+    struct json *meta = meta_new(r);
+    int result = 0;
+    for (int i = 0; i < l.count && result == 0; i++)
+        if ((result = values_check(&l.item[i], e)) != 0) err_at(e, path);
+    char text[24];
+    snprintf(text, sizeof text, "%016" PRIx64,
+             safetensors_checksum(l.item, l.count, meta, CHECKPOINT_CHECKSUM));
+    json_add_string(meta, CHECKPOINT_CHECKSUM, text);
+    if (result == 0) result = safetensors_write(path, l.item, l.count, meta, e);
+    json_free(meta);
+    mem_free(l.item);
+    return result;
+}
+
+// --- loading
+// ----------------------------------------------------------------------------------------------------
+
+int checkpoint_open(struct safetensors *file, const char *path, struct err *e) {
+    if (safetensors_open(file, path, FILE_LIMIT, e) != 0) return -1;
+    const char *format = safetensors_meta(file, "format");
+    bool older = format && strcmp(format, FORMAT_1) == 0;
+    if (!older && (!format || strcmp(format, FORMAT) != 0))
+        return err_set(e, "%s: not a tally checkpoint of this version (format '%.40s', wanted '%s')", path,
+                       format ? format : "", FORMAT);
+    const char *written = safetensors_meta(file, CHECKPOINT_CHECKSUM);
+    if (!written && older) return 0;
+    char found[24];
+    snprintf(found, sizeof found, "%016" PRIx64,
+             safetensors_checksum(file->tensors, file->count, file->metadata, CHECKPOINT_CHECKSUM));
+    if (written && strcmp(found, written) == 0) return 0;
+    return err_set(e, "%s: damaged: the checksum of its content is %s, '%.40s' is written in it", path, found,
+                   written ? written : "");
+}
+
+int checkpoint_config(struct config *c, const struct safetensors *file, const char *path, struct err *e) {
+    memset(c, 0, sizeof *c);
+    const char *text = safetensors_meta(file, "config");
+    if (!text) return err_set(e, "%s: has no config", path);
+    struct json *root = json_parse_new(text, strlen(text), e);
+    return root ? config_open_json(c, root, path, e) : err_at(e, path);
+}
+
+int checkpoint_data(const char **set, struct dataset *data, const struct safetensors *file, struct err *e) {
+    *data = (struct dataset){0};
+    *set = safetensors_meta(file, "dataset");
+    int64_t classes, targets, checksum;
+    if (!*set || !safetensors_meta(file, "sample"))
+        return err_set(e, "__metadata__: dataset or sample missing");
+    if (meta_read_int(&classes, file, "classes", 0, 256, e) != 0 ||
+        meta_read_later(&targets, file, "targets", 1, 1, META_SAMPLE / 256, e) != 0 ||
+        meta_read_later(&checksum, file, "checksum", 0, 0, UINT32_MAX, e) != 0 ||
+        meta_read_kind(&data->kind, file, e) != 0 || meta_read_shape(&data->sample, file, "sample", e) != 0)
+        return -1;
+    if (classes == 1) return err_set(e, "__metadata__.classes: wanted 2 or more, or 0 for none, found 1");
+    data->classes = (int)classes, data->targets = (int)targets, data->checksum = (uint32_t)checksum;
+    return classes ? 0 : meta_read_shape(&data->target, file, "target", e);
 }
 
 static int counters_check(const struct param *p, struct err *e) {
@@ -267,17 +217,38 @@ static int tensors_load(struct run *r, const struct safetensors *file, bool froz
     return result;
 }
 
+int checkpoint_validation(struct score *s, const struct safetensors *file, const struct run *r,
+                          struct err *e) {
+    *s = (struct score){0};
+    if (!safetensors_meta(file, "validation_count")) return 0; // not measured, or from before it was kept
+    return meta_read_score(s, file, "validation", r->loss.metric[METRIC_ERROR], e);
+}
+
 static int position_load(struct run *r, const struct safetensors *file, struct err *e) {
-    int64_t wrong, count;
     if (meta_read_int(&r->epoch, file, "epoch", 0, (double)r->config.train.epochs, e) != 0) return -1;
     if (meta_read_int(&r->batch, file, "batch", 0, 0x1p53, e) != 0) return -1;
     if (meta_read_int(&r->step, file, "step", 0, 0x1p53, e) != 0) return -1;
-    if (meta_read(&r->training.loss, file, "training_loss", -0x1p100, 0x1p100, e) != 0) return -1;
-    if (meta_read_int(&wrong, file, "training_wrong", 0, 0x1p53, e) != 0) return -1;
-    if (meta_read_int(&count, file, "training_count", 0, 0x1p53, e) != 0) return -1;
-    r->training.wrong = (uint64_t)wrong, r->training.count = (uint64_t)count;
-    r->training.judged = r->loss.metric[METRIC_ERROR] ? r->training.count : 0;
-    return 0;
+    if (meta_read_score(&r->training, file, "training", r->loss.metric[METRIC_ERROR], e) != 0) return -1;
+    return checkpoint_validation(&r->validation, file, r, e);
+}
+
+int64_t checkpoint_step(const struct safetensors *file) {
+    int64_t step;
+    struct err ignored;
+    return meta_read_int(&step, file, "step", 0, 0x1p53, &ignored) == 0 ? step : -1;
+}
+
+void checkpoint_forgive(struct json *theirs, const struct json *ours) {
+    static const char *const keys[] = {"train.checkpoint_every", "train.checkpoint_minutes",
+                                       "train.checkpoint_keep", "train.checkpoint_best"};
+    struct err ignored;
+    char assignment[120];
+    for (int i = 0; i < 4 && json_at(theirs, "train"); i++) {
+        char *value = json_print_new(json_at(ours, keys[i]), false);
+        snprintf(assignment, sizeof assignment, "%s=%s", keys[i], value);
+        json_override(theirs, assignment, &ignored);
+        mem_free(value);
+    }
 }
 
 // How frozen layers are computed may change, though not to the same bits; and older files don't say.
@@ -302,6 +273,7 @@ static int config_check(const struct run *r, const struct safetensors *file, str
     }
     char path[JSON_PATH];
     config_forgive(theirs, r);
+    checkpoint_forgive(theirs, r->resolved);
     json_difference(path, r->resolved, theirs);
     if (*path) {
         const struct json *there = json_at(theirs, path), *here = json_at(r->resolved, path);

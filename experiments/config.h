@@ -16,8 +16,13 @@ struct config_data {
     struct augment augment;
 };
 
+// What best.safetensors is the best of.
+enum checkpoint_best { BEST_NONE, BEST_LOSS, BEST_ERROR };
+
 struct config_train {
-    int64_t epochs, batch, shards, checkpoint_every;
+    int64_t epochs, batch, shards, checkpoint_every, checkpoint_keep;
+    double checkpoint_minutes;
+    int checkpoint_best;
     const struct json *loss, *metrics; // read by loss.c; NULL: the defaults
 };
 

@@ -74,8 +74,9 @@ static bool config_same(const struct job *job, const struct safetensors *file) {
     struct json *theirs = json_parse_new(text, strlen(text), &ignored);
     bool same = theirs && config_open_json(&config, json_copy_new(job->config), job->folder, &ignored) == 0 &&
                 (!config.dataset || strcmp(config.dataset, set) == 0) &&
-                run_open_without_data(&run, &config, set, &data, &ignored) == 0 &&
-                json_equal(run.resolved, theirs);
+                run_open_without_data(&run, &config, set, &data, &ignored) == 0;
+    if (same && json_type(theirs) == JSON_OBJECT) checkpoint_forgive(theirs, run.resolved);
+    same = same && json_equal(run.resolved, theirs);
     run_close(&run);
     config_close(&config);
     json_free(theirs);
@@ -99,19 +100,18 @@ static bool diverged_early(const struct job *job) {
 
 static enum state job_state(const struct job *job) {
     char path[PATH_LENGTH];
-    struct err ignored;
+    struct err ignored, older;
     struct safetensors file;
-    if (file_join(path, sizeof path, job->folder, TRAIN_CHECKPOINT, &ignored) != 0 || !file_exists(path))
-        return diverged_early(job) ? STATE_DONE : STATE_NEW;
-    bool same = checkpoint_open(&file, path, &ignored) == 0 && config_same(job, &file);
+    bool there = saved_newest(&file, path, sizeof path, &older, job->folder, &ignored) == 0;
+    bool same = there && config_same(job, &file);
     safetensors_close(&file);
-    if (!same) return STATE_NEW;
+    if (!same) return !there && diverged_early(job) ? STATE_DONE : STATE_NEW;
     struct json *summary = saved_summary_new(job->folder, &ignored);
     const struct json *status = json_find(summary, "status");
     static const enum train_status ends[] = {TRAIN_FINISHED, TRAIN_DIVERGED, TRAIN_DEAD};
     enum state state = STATE_RESUME;
     for (int i = 0; i < 3; i++)
-        if (status && json_type(status) == JSON_STRING &&
+        if (status && json_type(status) == JSON_STRING && !*older.text &&
             strcmp(json_string(status), train_status_name(ends[i])) == 0)
             state = STATE_DONE;
     json_free(summary);
@@ -304,7 +304,7 @@ static int child_start(struct crew *c, int index, struct err *e) {
     return 0;
 }
 
-// The last line of what the child said, after "tally: " and its config's name, for which the folder stands.
+// The last line of what the child said, after "tally: " and the name of its config or folder, which the folder stands for.
 static void failure_tell(const struct job *job, int status, struct err *e) {
     char path[PATH_LENGTH], config[PATH_LENGTH];
     size_t size = 0;
@@ -313,9 +313,11 @@ static void failure_tell(const struct job *job, int status, struct err *e) {
     while (size && text[size - 1] == '\n') text[--size] = 0;
     char *last = size ? strrchr((char *)text, '\n') : NULL;
     last = last ? last + 1 : (char *)text;
-    const char *const starts[] = {"tally: ", beside(config, job, "json"), ": "};
-    for (int i = 0; i < 3 && size; i++)
-        if (strncmp(last, starts[i], strlen(starts[i])) == 0) last += strlen(starts[i]);
+    const char *const starts[] = {"tally", beside(config, job, "json"), job->folder};
+    for (int i = 0; i < 3 && size; i++) {
+        size_t length = strlen(starts[i]);
+        if (strncmp(last, starts[i], length) == 0 && strncmp(last + length, ": ", 2) == 0) last += length + 2;
+    }
     if (WIFSIGNALED(status))
         err_set(e, "%.200s: the training was ended by signal %d", job->folder, WTERMSIG(status));
     else if (size)

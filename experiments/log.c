@@ -23,14 +23,26 @@ void log_open(struct log *l, bool quiet) {
     l->colour = terminal && !(no_colour && *no_colour);
 }
 
+static void line(const struct log *l, const char *start, const char *format, va_list args) {
+    if (l->terminal) fputs("\r\033[K", stderr);
+    fputs(start, stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
 void log_line(struct log *l, const char *format, ...) {
     if (l->quiet) return;
-    if (l->terminal) fputs("\r\033[K", stderr);
     va_list args;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    line(l, "", format, args);
     va_end(args);
-    fputc('\n', stderr);
+}
+
+void log_warning(struct log *l, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    line(l, "warning: ", format, args);
+    va_end(args);
 }
 
 void log_progress(struct log *l, const struct progress *p) {

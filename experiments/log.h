@@ -19,6 +19,9 @@ void log_open(struct log *l, bool quiet);
 // A line on stderr, above the bar. Nothing when quiet.
 void log_line(struct log *l, const char *format, ...) PRINTF_LIKE(2, 3);
 
+// "warning: ..." on stderr, above the bar, also when quiet.
+void log_warning(struct log *l, const char *format, ...) PRINTF_LIKE(2, 3);
+
 struct progress {
     double done, total; // steps
     double elapsed;     // seconds for `done - first` steps of this process

@@ -93,6 +93,8 @@ static int parts_check(const struct run *r, const struct dataset *data, struct e
     if (r->params->tokens && r->params->tokens < data->classes)
         return err_set(e, "model: an embedding has rows for %d tokens, the data set has %d",
                        r->params->tokens, data->classes);
+    if (train->checkpoint_best == BEST_ERROR && !r->loss.metric[METRIC_ERROR])
+        return err_set(e, "train.checkpoint_best: this run measures no error; take \"loss\"");
     if (params_trained(r->params) == 0) return err_set(e, "model: has nothing to train");
     if (train->batch / train->shards < r->params->shard_rows)
         return err_set(e, "train.shards: %lld parts of a batch of %lld; the model needs %d samples in each",
@@ -161,6 +163,9 @@ int run_open(struct run *r, struct config *config, const struct run_options *opt
     if (result == 0 && batches_open(&r->batches, &r->data, d->validation, d->normalise,
                                     (uint64_t)r->config.seed, "data", e) != 0)
         result = err_at(e, r->config.where);
+    if (result == 0 && r->config.train.checkpoint_best != BEST_NONE && !r->batches.count[PART_VALIDATION])
+        result = err_set(e, "%s: train.checkpoint_best: there is no validation part, see data.validation",
+                         r->config.where);
     if (result == 0 && augment_check(&d->augment, &r->data, "data.augment", e) != 0)
         result = err_at(e, r->config.where);
     if (result != 0) {

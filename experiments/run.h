@@ -28,9 +28,10 @@ struct run {
     double memory, max_memory; // bytes that it needs, about, and that it may need
     struct profile *profile;   // of what shards don't do; NULL: nothing is measured
 
-    // Position: batches of this epoch that are done, steps of the run, and this epoch's sums so far.
+    // Position: batches of this epoch that are done, steps of the run, this epoch's sums so far, and how the model did after
+    // the last whole epoch (count 0: there is no validation part, or no such epoch).
     int64_t epoch, batch, step;
-    struct score training;
+    struct score training, validation;
 
     char fault[TAPE_FAULT]; // what was not finite, of a step that could not be made; else empty
 };

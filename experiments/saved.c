@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "experiments/checkpoint.h"
-#include "experiments/train.h"
+#include "experiments/keep.h"
 #include "src/file.h"
 
 enum { PATH_LENGTH = 4096, SUMMARY_LIMIT = 1 << 24 };
@@ -48,6 +48,46 @@ int saved_open(struct run *r, const char *folder, const struct run_options *opti
     if (result == 0) result = opened_load(r, &file, path, options, e);
     safetensors_close(&file);
     return result;
+}
+
+// Of the folder's other checkpoints the one of the most steps. -1: there is none.
+static int64_t other_newest(struct safetensors *file, char *path, size_t size, const char *folder) {
+    char there[PATH_LENGTH];
+    struct err ignored;
+    int count = 0;
+    int64_t newest = -1;
+    char **names = file_names_new(&count, folder, &ignored);
+    for (int i = 0; i < count; i++) {
+        struct safetensors other = {0};
+        bool is_one = (keep_step_of(names[i]) >= 0 || strcmp(names[i], TRAIN_BEST) == 0) &&
+                      file_join(there, sizeof there, folder, names[i], &ignored) == 0 &&
+                      checkpoint_open(&other, there, &ignored) == 0;
+        if (is_one && checkpoint_step(&other) > newest) {
+            newest = checkpoint_step(&other);
+            safetensors_close(file);
+            *file = other;
+            snprintf(path, size, "%s", there);
+        } else {
+            safetensors_close(&other);
+        }
+        mem_free(names[i]);
+    }
+    mem_free(names);
+    return newest;
+}
+
+int saved_newest(struct safetensors *file, char *path, size_t size, struct err *why, const char *folder,
+                 struct err *e) {
+    memset(file, 0, sizeof *file);
+    why->text[0] = 0;
+    if (file_join(path, size, folder, TRAIN_CHECKPOINT, e) != 0) return -1;
+    if (checkpoint_open(file, path, e) == 0) return 0;
+    safetensors_close(file);
+    *why = *e;
+    bool there = file_exists(path);
+    if (other_newest(file, path, size, folder) >= 0) return 0;
+    if (!there) return err_set(e, "%s: nothing to resume", path);
+    return err_set(e, "%.400s; there is no other checkpoint", why->text);
 }
 
 struct json *saved_summary_new(const char *folder, struct err *e) {

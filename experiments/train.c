@@ -1,13 +1,12 @@
 // The training loop. Contracts in train.h.
 #include "experiments/train.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "experiments/checkpoint.h"
 #include "experiments/health.h"
+#include "experiments/keep.h"
 #include "experiments/picture.h"
 #include "experiments/version.h"
 #include "src/blas.h"
@@ -15,19 +14,21 @@
 
 const char TRAIN_CHECKPOINT[] = "checkpoint.safetensors", TRAIN_SUMMARY[] = "summary.json";
 const char TRAIN_CONFIG[] = "config.json", TRAIN_METRICS[] = "metrics.jsonl";
+const char TRAIN_BEST[] = "best.safetensors";
 
-enum { PATH_LENGTH = 4096, METRICS_LIMIT = 1 << 28 };
+enum { PATH_LENGTH = 4096 };
 
 // The loop's own state, between the epochs.
 struct loop {
     struct run *run;
     const struct train_options *options;
     struct log log;
-    double first_step;                 // where this process began
-    double seconds, samples;           // of training steps in this epoch
-    double all_seconds, all_samples;   // of those in the epochs before, in this process
-    struct score training, validation; // of the last whole epoch
-    double loss;                       // of the last step
+    struct keep keep;
+    double first_step;               // where this process began
+    double seconds, samples;         // of training steps in this epoch
+    double all_seconds, all_samples; // of those in the epochs before, in this process
+    struct score training;           // of the last whole epoch
+    double loss;                     // of the last step
     struct health health;
     char fault[HEALTH_TEXT]; // of a run that diverged
 };
@@ -96,41 +97,6 @@ static int tree_save(const struct loop *l, const char *name, const struct json *
     return result;
 }
 
-static int checkpoint(const struct loop *l, struct err *e) {
-    char path[PATH_LENGTH];
-    if (file_join(path, sizeof path, l->options->folder, TRAIN_CHECKPOINT, e) != 0) return -1;
-    return checkpoint_save(l->run, path, e);
-}
-
-// Keeps the metrics of the epochs that the checkpoint has; the others will be made again.
-static int metrics_trim(const struct loop *l, struct err *e) {
-    char path[PATH_LENGTH];
-    if (file_join(path, sizeof path, l->options->folder, TRAIN_METRICS, e) != 0) return -1;
-    if (l->run->epoch == 0 || !file_exists(path)) return file_write_text(path, "", e);
-    size_t size, kept = 0;
-    unsigned char *text = file_read_new(&size, path, METRICS_LIMIT, e);
-    if (!text) return -1;
-    int64_t lines = 0;
-    for (size_t i = 0; i < size && lines < l->run->epoch; i++)
-        if (text[i] == '\n') lines++, kept = i + 1;
-    int result = file_write_bytes(path, text, kept, e);
-    mem_free(text);
-    return result;
-}
-
-static int metrics_append(struct loop *l, const struct json *line, struct err *e) {
-    char path[PATH_LENGTH];
-    if (file_join(path, sizeof path, l->options->folder, TRAIN_METRICS, e) != 0) return -1;
-    char *text = json_print_new(line, false);
-    FILE *f = fopen(path, "a");
-    bool good = f && fprintf(f, "%s\n", text) > 0;
-    if (f && fclose(f) != 0) good = false;
-    if (!good) err_set(e, "%s: %s", path, strerror(errno));
-    if (l->options->json) printf("%s\n", text), fflush(stdout);
-    mem_free(text);
-    return good ? 0 : -1;
-}
-
 // --- an epoch
 // ---------------------------------------------------------------------------------------------------
 
@@ -169,6 +135,7 @@ static enum train_status epoch_steps(struct loop *l) {
         if (*r->fault) return TRAIN_DIVERGED;
         health_step(&l->health, r, &l->log);
         progress(l, start_density);
+        keep_step(&l->keep);
     }
     return TRAIN_FINISHED;
 }
@@ -184,9 +151,9 @@ static struct json *metrics_new(struct loop *l) {
     json_add_string(line, "dataset", r->data.type->name);
     json_add_number(line, "loss", score_loss(l->training));
     json_add_number(line, "train_error", score_error(l->training));
-    json_add_number(line, "validation_loss", score_loss(l->validation));
-    json_add_number(line, "validation_error", score_error(l->validation));
-    perplexity_add(line, "validation_perplexity", r, l->validation);
+    json_add_number(line, "validation_loss", score_loss(l->run->validation));
+    json_add_number(line, "validation_error", score_error(l->run->validation));
+    perplexity_add(line, "validation_perplexity", r, l->run->validation);
     json_add_number(line, "density", density(r->params));
     for (int i = 0; i < r->params->count; i++) {
         const struct param *p = &r->params->list[i];
@@ -205,7 +172,7 @@ static void epoch_say(struct loop *l) {
     char train_error[48] = "", validation[SCORE_TEXT] = "";
     if (l->training.judged)
         snprintf(train_error, sizeof train_error, "  train %.2f %%", score_error(l->training));
-    if (l->validation.count) score_text(validation, &r->loss, l->validation, "");
+    if (l->run->validation.count) score_text(validation, &r->loss, l->run->validation, "");
     log_line(&l->log, "epoch %d/%d  loss %.4f%s%s%s  density %.4f  %.0f samples/s", (int)r->epoch,
              (int)r->config.train.epochs, score_loss(l->training), train_error,
              *validation ? "  validation " : "", validation, density(r->params), speed(l));
@@ -230,7 +197,7 @@ static void last_cut(struct loop *l) {
 
 static void validate(struct loop *l) {
     bool can = l->run->batches.count[PART_VALIDATION] > 0;
-    l->validation = can ? run_evaluate(l->run, PART_VALIDATION) : (struct score){0};
+    l->run->validation = can ? run_evaluate(l->run, PART_VALIDATION) : (struct score){0};
 }
 
 static int epoch_end(struct loop *l, struct err *e) {
@@ -240,15 +207,16 @@ static int epoch_end(struct loop *l, struct err *e) {
     validate(l);
     r->epoch++;
     r->batch = 0;
-    struct json *line = metrics_new(l);
-    int result = metrics_append(l, line, e);
-    json_free(line);
-    if (result != 0) return -1;
+    struct json *metrics = metrics_new(l);
+    char *line = json_print_new(metrics, false);
+    json_free(metrics);
+    if (l->options->json) puts(line), fflush(stdout);
     epoch_say(l);
     l->all_seconds += l->seconds, l->all_samples += l->samples;
     l->seconds = l->samples = 0;
-    bool due = r->epoch % r->config.train.checkpoint_every == 0 || r->epoch == r->config.train.epochs;
-    return due ? checkpoint(l, e) : 0;
+    int result = keep_epoch(&l->keep, line, e);
+    mem_free(line);
+    return result;
 }
 
 // --- the run
@@ -267,9 +235,9 @@ static void summary_build(struct json *s, const struct loop *l, enum train_statu
     json_add_number(s, "test_error", score_error(test));
     json_add_number(s, "test_loss", score_loss(test));
     perplexity_add(s, "test_perplexity", r, test);
-    json_add_number(s, "validation_error", score_error(l->validation));
-    json_add_number(s, "validation_loss", score_loss(l->validation));
-    perplexity_add(s, "validation_perplexity", r, l->validation);
+    json_add_number(s, "validation_error", score_error(l->run->validation));
+    json_add_number(s, "validation_loss", score_loss(l->run->validation));
+    perplexity_add(s, "validation_perplexity", r, l->run->validation);
     json_add_number(s, "train_loss", score_loss(l->training));
     json_add_number(s, "train_error", score_error(l->training));
     json_add_number(s, "parameters", (double)params_trained(r->params));
@@ -307,9 +275,11 @@ static int pictures_save(const struct loop *l, struct err *e) {
 static int epochs_run(struct loop *l, enum train_status *status, struct err *e) {
     struct run *r = l->run;
     int64_t epochs = r->config.train.epochs;
-    if (r->epoch == epochs) { // killed between its last checkpoint and its summary
+    if (r->epoch ==
+        epochs) { // killed between its last checkpoint and its summary; or that checkpoint was no good
         l->training = r->training;
         validate(l);
+        if (keep_now(&l->keep, e) != 0) return -1;
     }
     while (r->epoch < epochs) {
         if (r->batch == 0) {
@@ -321,12 +291,12 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
         double start = log_seconds();
         optim_settle(r->optim, r->threads);
         l->seconds += log_seconds() - start;
-        if (*status == TRAIN_INTERRUPTED) return checkpoint(l, e);
         if (!health_finite(l->fault, r, l->loss)) {
             *status = TRAIN_DIVERGED;
             log_line(&l->log, "diverged at %s: stopped; the last checkpoint stays", l->fault);
             return 0;
         }
+        if (*status == TRAIN_INTERRUPTED) return keep_now(&l->keep, e);
         if (epoch_end(l, e) != 0) return -1;
     }
     *status = health_dead(r->params) >= 0 ? TRAIN_DEAD : TRAIN_FINISHED;
@@ -334,7 +304,7 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
 }
 
 static int loop_run(struct loop *l, enum train_status *status, struct json **summary, struct err *e) {
-    if (tree_save(l, TRAIN_CONFIG, l->run->resolved, e) != 0 || metrics_trim(l, e) != 0) return -1;
+    if (tree_save(l, TRAIN_CONFIG, l->run->resolved, e) != 0) return -1;
     if (epochs_run(l, status, e) != 0) return -1;
     struct score test = {0};
     if (*status == TRAIN_FINISHED || *status == TRAIN_DEAD) {
@@ -358,7 +328,9 @@ int train(struct run *r, const struct train_options *options, enum train_status 
     l.first_step = (double)r->epoch * (double)run_batches(r) + (double)r->batch;
     *summary = NULL;
     health_open(&l.health, r);
-    int result = loop_run(&l, status, summary, e);
+    int result = keep_open(&l.keep, r, options, &l.log, e);
+    if (result == 0) result = loop_run(&l, status, summary, e);
+    keep_close(&l.keep);
     health_close(&l.health);
     return result;
 }

@@ -1,5 +1,5 @@
-// The training loop and what it leaves in the run folder: config.json, metrics.jsonl, checkpoint.safetensors,
-// summary.json, weights.png, histogram.json.
+// The training loop and what it leaves in the run folder: config.json, metrics.jsonl, checkpoint.safetensors (keep.h has more
+// of it), summary.json, weights.png, histogram.json.
 #ifndef TALLY_EXPERIMENTS_TRAIN_H
 #define TALLY_EXPERIMENTS_TRAIN_H
 
@@ -7,6 +7,7 @@
 
 #include "experiments/log.h"
 #include "experiments/run.h"
+#include "src/lock.h"
 
 enum train_status {
     TRAIN_FINISHED,
@@ -19,9 +20,10 @@ struct train_options {
     const char *folder;                // the run folder; exists
     const volatile sig_atomic_t *stop; // set by a signal handler
     bool quiet, json;                  // json: metrics lines on stdout
+    const struct lock *lock;           // of the folder, or NULL
 };
 
-extern const char TRAIN_CHECKPOINT[], TRAIN_SUMMARY[], TRAIN_CONFIG[], TRAIN_METRICS[];
+extern const char TRAIN_CHECKPOINT[], TRAIN_SUMMARY[], TRAIN_CONFIG[], TRAIN_METRICS[], TRAIN_BEST[];
 
 // Trains from the run's position to its last epoch and writes the run folder. `summary` gets what was written
 // to summary.json (json_free it; NULL on failure).

@@ -1,6 +1,7 @@
 // Checkpoints: a run that is saved and loaded goes on to the same bits, for every kind of number and
 // optimiser, before and after the freeze; a file that does not fit is refused with a message; saved runs are
 // opened with and without their data.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "experiments/checkpoint.h"
@@ -294,7 +295,7 @@ static void content(void **state) {
         {"optim.others.1.momentum.linear2.bias", DTYPE_F32, {1, {10}}},
     };
     static const char *const strings[][2] = {
-        {"format", "tally checkpoint 1"},
+        {"format", "tally checkpoint 2"},
         {"dataset", "digits"},
         {"sample", "(1, 28, 28)"},
         {"classes", "10"},
@@ -437,9 +438,13 @@ struct row {
 static const struct row rows[] = {
     // the metadata
     {PLAIN, META, "format", NULL, 0, 0,
-     "not a tally checkpoint of this version (format '', wanted 'tally checkpoint 1')"},
-    {PLAIN, META, "format", "tally checkpoint 2", 0, 0,
-     "not a tally checkpoint of this version (format 'tally checkpoint 2', wanted 'tally checkpoint 1')"},
+     "not a tally checkpoint of this version (format '', wanted 'tally checkpoint 2')"},
+    {PLAIN, META, "format", "tally checkpoint 3", 0, 0,
+     "not a tally checkpoint of this version (format 'tally checkpoint 3', wanted 'tally checkpoint 2')"},
+    {PLAIN, META, "validation_loss", "nan", 0, 0,
+     "__metadata__.validation_loss: wanted a number in -1.26765e+30 .. 1.26765e+30, found 'nan'"},
+    {PLAIN, META, "validation_count", "-1", 0, 0,
+     "__metadata__.validation_count: wanted a whole number in 0 .. 9.0072e+15, found '-1'"},
     {PLAIN, META, "config", NULL, 0, 0, "has no config"},
     {PLAIN, META, "config", "", 0, 0, "__metadata__.config: line 1, column 1: not valid JSON here"},
     {PLAIN, META, "config", "{\"seed\": 1", 0, 0,
@@ -521,6 +526,8 @@ static const struct row rows[] = {
      "linear1.weight: counter 1 is -32768, the limit is 4096"},
     {FROZEN, PUT, "linear2.weight.alive", NULL, 4, 2, "linear2.weight.alive: number 4 is neither 0 nor 1"},
     // at the limits
+    {PLAIN, META, "format", "tally checkpoint 1", 0, 0, ""},
+    {PLAIN, META, "validation_count", NULL, 0, 0, ""},
     {PLAIN, META, "epoch", "4", 0, 0, ""},
     {PLAIN, META, "batch", "4", 0, 0, ""},
     {PLAIN, META, "step", "9007199254740992", 0, 0, ""},
@@ -536,15 +543,26 @@ static struct safetensor *tensor_find(struct safetensor *tensors, int count, con
     return NULL;
 }
 
+// But for the checksum.
 static struct json *meta_edited_new(const struct json *metadata, const struct row *row) {
     struct json *meta = json_object_new();
     for (int i = 0; i < json_count(metadata); i++) {
         const struct json *member = json_item(metadata, i);
         bool same = row->edit == META && strcmp(json_key(member), row->what) == 0;
-        if (!same || row->value)
+        if ((!same || row->value) && strcmp(json_key(member), CHECKPOINT_CHECKSUM) != 0)
             json_add_string(meta, json_key(member), same ? row->value : json_string(member));
     }
     return meta;
+}
+
+// The right one, as what is tested is what else is wrong; or the row's own.
+static void checksum_add(struct json *meta, const struct safetensor *tensors, int count,
+                         const struct row *row) {
+    char text[24];
+    bool own = row->edit == META && strcmp(row->what, CHECKPOINT_CHECKSUM) == 0;
+    snprintf(text, sizeof text, "%016llx",
+             (unsigned long long)safetensors_checksum(tensors, count, meta, CHECKPOINT_CHECKSUM));
+    if (!own || row->value) json_add_string(meta, CHECKPOINT_CHECKSUM, own ? row->value : text);
 }
 
 // Writes the good file with the row's change.
@@ -590,6 +608,7 @@ static void edited_write(const char *path, const struct safetensors *good, const
     }
     struct err e = {""};
     struct json *meta = meta_edited_new(good->metadata, row);
+    checksum_add(meta, tensors, count, row);
     unlink(path);
     if (safetensors_write(path, tensors, count, meta, &e) != 0) fail_msg("%s", e.text);
     json_free(meta);
@@ -634,6 +653,146 @@ static void bad_files(void **state) {
         safetensors_close(&good[base]);
         run_close(&runs[base]);
     }
+}
+
+// Whatever byte is changed, and wherever the file is cut: it is refused, and the run is as it was.
+static void damage(void **state) {
+    char path[PATH], start[PATH + 60];
+    struct run r;
+    struct safetensors file;
+    struct err e;
+    size_t size, seen = 0;
+    path_of(path, state, "a.safetensors");
+    open_run(&r, NULL);
+    advance(&r, 5);
+    save(&r, path);
+    run_close(&r);
+    unsigned char *bytes = file_read_new(&size, path, 1 << 20, &e);
+    assert_non_null(bytes);
+    size_t header = 8 + (size_t)bytes[0] + 256 * (size_t)bytes[1];
+    snprintf(start, sizeof start, "%s: damaged: the checksum of its content is ", path);
+    int descriptor = open(path, O_WRONLY);
+    for (size_t at = 0; at < size; at += at < header ? 1 : 53) {
+        unsigned char changed = bytes[at] ^ (unsigned char)(1 << at % 8);
+        assert_int_equal(pwrite(descriptor, &changed, 1, (off_t)at), 1);
+        if (checkpoint_open(&file, path, &e) == 0) fail_msg("byte %zu was changed", at);
+        seen += strncmp(e.text, start, strlen(start)) == 0;
+        safetensors_close(&file);
+        assert_int_equal(pwrite(descriptor, &bytes[at], 1, (off_t)at), 1);
+    }
+    assert_true(seen > (size - header) / 53); // what the container's own rules do not see
+    assert_int_equal(checkpoint_open(&file, path, &e), 0);
+    safetensors_close(&file);
+    for (size_t cut = size - 1; cut > 0; cut = cut * 7 / 8) {
+        assert_int_equal(ftruncate(descriptor, (off_t)cut), 0);
+        assert_int_equal(checkpoint_open(&file, path, &e), -1);
+        safetensors_close(&file);
+    }
+    close(descriptor);
+    mem_free(bytes);
+}
+
+// Files of version 1 come without a checksum; where there is one, it counts.
+static void checksums(void **state) {
+    static const struct {
+        const char *format, *checksum, *message;
+    } table[] = {
+        {"tally checkpoint 2", "right", ""},
+        {"tally checkpoint 2", NULL, "'' is written in it"},
+        {"tally checkpoint 2", "0123456789abcdef", "'0123456789abcdef' is written in it"},
+        {"tally checkpoint 1", NULL, ""},
+        {"tally checkpoint 1", "0123456789abcdef", "'0123456789abcdef' is written in it"},
+        {"tally checkpoint 1", "right", ""},
+    };
+    char good_path[PATH], path[PATH], right[24], wanted[PATH + 140];
+    struct run r;
+    struct safetensors good, file;
+    struct err e;
+    path_of(good_path, state, "good");
+    path_of(path, state, "a.safetensors");
+    open_run(&r, NULL);
+    save(&r, good_path);
+    assert_int_equal(checkpoint_open(&good, good_path, &e), 0);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct json *meta =
+            meta_edited_new(good.metadata, &(struct row){0, META, "format", table[i].format, 0, 0, ""});
+        snprintf(
+            right, sizeof right, "%016llx",
+            (unsigned long long)safetensors_checksum(good.tensors, good.count, meta, CHECKPOINT_CHECKSUM));
+        if (table[i].checksum)
+            json_add_string(meta, CHECKPOINT_CHECKSUM,
+                            strcmp(table[i].checksum, "right") == 0 ? right : table[i].checksum);
+        assert_int_equal(safetensors_write(path, good.tensors, good.count, meta, &e), 0);
+        e.text[0] = wanted[0] = 0;
+        if (*table[i].message)
+            snprintf(wanted, sizeof wanted, "%s: damaged: the checksum of its content is %s, %s", path, right,
+                     table[i].message);
+        if (checkpoint_open(&file, path, &e) == 0) assert_int_equal(checkpoint_load(&r, &file, path, &e), 0);
+        assert_string_equal(e.text, wanted);
+        safetensors_close(&file);
+        json_free(meta);
+    }
+    safetensors_close(&good);
+    run_close(&r);
+}
+
+// What could not be loaded is not written; the file before it stays.
+static void only_finite_numbers(void **state) {
+    char path[PATH], wanted[PATH + 60];
+    struct run r;
+    struct safetensors file;
+    struct err e;
+    path_of(path, state, "a.safetensors");
+    open_run(&r, NULL);
+    advance(&r, 2);
+    save(&r, path);
+    advance(&r, 1);
+    real *value = NULL;
+    for (int i = 0; i < r.params->count; i++)
+        if (strcmp(r.params->list[i].name, "linear2.bias") == 0) value = r.params->list[i].value;
+    assert_non_null(value);
+    value[4] = NAN;
+    assert_int_equal(checkpoint_save(&r, path, &e), -1);
+    snprintf(wanted, sizeof wanted, "%s: linear2.bias: number 4 is not finite", path);
+    assert_string_equal(e.text, wanted);
+    assert_int_equal(checkpoint_open(&file, path, &e), 0);
+    assert_int_equal(checkpoint_step(&file), 2);
+    safetensors_close(&file);
+    run_close(&r);
+}
+
+// When checkpoints are written may change; and a file from before there was such a choice says nothing of it.
+static void other_moments(void **state) {
+    static const char *const moments[] = {"train.checkpoint_every=3", "train.checkpoint_minutes=0.5",
+                                          "train.checkpoint_keep=2", "train.checkpoint_best=loss"};
+    static const char key[] = ",\"checkpoint_minutes\":0,\"checkpoint_keep\":1,\"checkpoint_best\":\"none\"";
+    char path[PATH];
+    struct run a, b;
+    struct safetensors file;
+    struct err e;
+    path_of(path, state, "a.safetensors");
+    open_run(&a, NULL);
+    advance(&a, 3);
+    save(&a, path);
+    for (int i = 0; i < 4; i++) {
+        const char *const changes[] = {moments[i], NULL};
+        open_run(&b, changes);
+        load(&b, path);
+        assert_same(&a, &b, moments[i]);
+        run_close(&b);
+    }
+    assert_int_equal(checkpoint_open(&file, path, &e), 0);
+    char *config = mem_string_new(safetensors_meta(&file, "config")), *at = strstr(config, key);
+    assert_non_null(at);
+    memmove(at, at + strlen(key), strlen(at + strlen(key)) + 1);
+    edited_write(path, &file, &(struct row){0, META, "config", config, 0, 0, ""});
+    open_run(&b, NULL);
+    load(&b, path);
+    assert_same(&a, &b, "an older file");
+    safetensors_close(&file);
+    mem_free(config);
+    run_close(&a);
+    run_close(&b);
 }
 
 // A file from before optim.sparsity.sparse_density.
@@ -809,6 +968,10 @@ int main(void) {
         IN_FOLDER(counters_have_their_width),
         IN_FOLDER(another_config),
         IN_FOLDER(bad_files),
+        IN_FOLDER(damage),
+        IN_FOLDER(checksums),
+        IN_FOLDER(only_finite_numbers),
+        IN_FOLDER(other_moments),
         IN_FOLDER(buffers_have_their_limits),
         IN_FOLDER(saved_runs),
         IN_FOLDER(saved_runs_that_are_not),
