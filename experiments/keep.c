@@ -156,16 +156,18 @@ void keep_close(struct keep *k) {
     k->lines = NULL;
 }
 
-// Adds to the message what can be gone on from.
+// Adds to the message what can be gone on from; returns -1.
 static int intact_add(const struct keep *k, struct err *e) {
     struct err reason = *e;
     if (k->step < 0) return err_set(e, "%.400s; there is no checkpoint", reason.text);
     return err_set(e, "%.400s; the checkpoint of step %lld stays", reason.text, (long long)k->step);
 }
 
-static void unwritten_say(const struct keep *k, struct err *e) {
+// What could not be written is said once for each reason, and again when it worked meanwhile.
+static void unwritten_say(struct keep *k, struct err *e) {
     intact_add(k, e);
-    log_warning(k->log, "%s, the run goes on", e->text);
+    if (strcmp(e->text, k->said.text) != 0) log_warning(k->log, "%s, the run goes on", e->text);
+    k->said = *e;
 }
 
 void keep_step(struct keep *k) {
@@ -179,14 +181,15 @@ int keep_epoch(struct keep *k, const char *line, struct err *e) {
     const struct run *r = k->run;
     bool last = r->epoch == r->config.train.epochs;
     bool due = last || r->epoch % r->config.train.checkpoint_every == 0;
-    struct err best;
+    struct err reason;
     lines_add(k, line);
-    // Before the checkpoint: one that is gone on from has the best of its epochs beside it.
-    int kept = best_write(k, &best), result = due ? checkpoint_write(k, e) : lines_write(k, false, e);
-    if (last && kept != 0 && result == 0) *e = best;
-    if (last) return kept != 0 || result != 0 ? intact_add(k, e) : 0;
-    if (kept != 0) unwritten_say(k, &best);
-    if (result != 0) unwritten_say(k, e);
+    // The best first: who goes on from the checkpoint has the best of its epochs beside it.
+    int best = best_write(k, e), result = due ? checkpoint_write(k, &reason) : lines_write(k, false, &reason);
+    if (result != 0) *e = reason;
+    if (best != 0) result = -1;
+    if (result == 0) return 0;
+    if (last) return intact_add(k, e);
+    unwritten_say(k, e);
     return 0;
 }
 

@@ -8,7 +8,7 @@
 //                                 train.checkpoint_best asks for it; it can be gone on from as well
 //
 // Each is written beside its place, synced and renamed, so what has one of these names is whole. What can't be written, on a
-// full disk or in a folder that is gone, is a warning: the run goes on and tries again when the next one is due. The lines of
+// full disk or in a folder that is gone, is a warning, once: the run goes on and tries again when the next one is due. The lines of
 // an epoch are written before its checkpoint. When a checkpoint is written has no influence on the numbers.
 #ifndef TALLY_EXPERIMENTS_KEEP_H
 #define TALLY_EXPERIMENTS_KEEP_H
@@ -22,10 +22,11 @@ struct keep {
     const char *folder;
     const struct lock *lock; // of the folder, or NULL
     struct log *log;
-    char *lines;    // of metrics.jsonl, those that could not be written yet
-    double written; // when a checkpoint was last tried, on the clock of log_seconds
-    double best;    // what best.safetensors reached; INFINITY: there is none
-    int64_t step;   // of the newest checkpoint; -1: there is none
+    char *lines;     // of metrics.jsonl, those that could not be written yet
+    double written;  // when a checkpoint was last tried, on the clock of log_seconds
+    double best;     // what best.safetensors reached; INFINITY: there is none
+    int64_t step;    // of the newest checkpoint; -1: there is none
+    struct err said; // the last warning
 };
 
 // For a run that begins, or goes on from the checkpoint it was loaded from: of metrics.jsonl only the epochs before that

@@ -12,7 +12,7 @@
 
 #include "src/file.h"
 
-enum { PATH_LENGTH = 4096, HOST = 65, TEXT = 100, TRIES = 50, WAIT_NANOSECONDS = 20000000 };
+enum { PATH_LENGTH = 4096, HOST = 65, TEXT = 100, TRIES = 25, WAIT_NANOSECONDS = 20000000 };
 
 static const char NAME[] = ".lock";
 

@@ -14,7 +14,7 @@ struct lock {
 };
 
 // Makes the folder where there is none, takes its lock, and removes what killed processes have left unfinished there. A
-// process that is just ending is waited for, a second at most. Fails when another process has the lock, and says which.
+// process that is just ending is waited for, half a second at most. Fails when another process has the lock, and says which.
 // Returns 1, with the reason in `e`, when the file system knows no locks: then nothing is held.
 int lock_take(struct lock *l, const char *folder, struct err *e);
 
