@@ -275,8 +275,7 @@ static int pictures_save(const struct loop *l, struct err *e) {
 static int epochs_run(struct loop *l, enum train_status *status, struct err *e) {
     struct run *r = l->run;
     int64_t epochs = r->config.train.epochs;
-    if (r->epoch ==
-        epochs) { // killed between its last checkpoint and its summary; or that checkpoint was no good
+    if (r->epoch == epochs) { // killed between its last checkpoint and its summary, or that one was damaged
         l->training = r->training;
         validate(l);
         if (keep_now(&l->keep, e) != 0) return -1;
