@@ -126,7 +126,7 @@ static bool is_over(pid_t child) {
 
 // A random moment, or while a checkpoint is being written, one of the next few: when its temporary file is there.
 static void moment_wait(struct test *t, const char *folder, pid_t child) {
-    double until = log_seconds() + rng_uniform(&t->rng) * t->seconds / 4;
+    double until = log_seconds() + rng_uniform(&t->rng) * t->seconds * 0.6;
     bool writing = rng_below(&t->rng, 2);
     double into = rng_uniform(&t->rng) * 0.001;
     while (log_seconds() < until && !is_over(child)) nap(1e-4);
