@@ -70,6 +70,13 @@ int64_t keep_step_of(const char *name) {
     return strcmp(end, ".safetensors") == 0 ? step : -1;
 }
 
+// How old the file of that name is, the smallest number being the oldest: steps that the run has not made yet are what is left
+// of one that had come further, and may be damaged. INT64_MAX: it is none that could be removed.
+static int64_t age(const struct keep *k, const char *name) {
+    int64_t step = keep_step_of(name);
+    return step < 0 ? INT64_MAX : step > k->step ? step - INT64_MAX : step;
+}
+
 // Removes the oldest of the files with a step in their name while there are more than are kept.
 static void older_remove(const struct keep *k) {
     char path[PATH_LENGTH];
@@ -79,8 +86,8 @@ static void older_remove(const struct keep *k) {
     for (int there;;) {
         int oldest = there = 0;
         for (int i = 0; i < count; i++) {
-            int64_t step = keep_step_of(names[i]);
-            if (step >= 0 && (there++ == 0 || step < keep_step_of(names[oldest]))) oldest = i;
+            there += age(k, names[i]) < INT64_MAX;
+            if (age(k, names[i]) < age(k, names[oldest])) oldest = i;
         }
         if (there <= k->run->config.train.checkpoint_keep) break;
         if (file_join(path, sizeof path, k->folder, names[oldest], &ignored) == 0) file_remove(path);

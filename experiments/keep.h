@@ -8,8 +8,8 @@
 //                                 train.checkpoint_best asks for it; it can be gone on from as well
 //
 // Each is written beside its place, synced and renamed, so what has one of these names is whole. What can't be written, on a
-// full disk or in a folder that is gone, is a warning, once: the run goes on and tries again when the next one is due. The lines of
-// an epoch are written before its checkpoint. When a checkpoint is written has no influence on the numbers.
+// full disk or in a folder that is gone, is a warning, once: the run goes on and tries again when the next one is due. The
+// lines of an epoch are written before its checkpoint. When a checkpoint is written has no influence on the numbers.
 #ifndef TALLY_EXPERIMENTS_KEEP_H
 #define TALLY_EXPERIMENTS_KEEP_H
 

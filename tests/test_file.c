@@ -225,6 +225,58 @@ static void what_is_no_file(void **state) {
     }
 }
 
+// --- adding, names, clearing --------------------------------------------------------------------------------
+
+static void lines_are_added(void **state) {
+    char path[PATH], wanted[2 * PATH];
+    struct rlimit old, tight;
+    struct err e = {""};
+    path_of(path, state, "a");
+    assert_int_equal(file_append_text(path, "one\n", &e), 0); // is made
+    assert_int_equal(file_append_text(path, "two\n", &e), 0);
+    assert_content(path, "one\ntwo\n", 8);
+    // All of it or nothing, as on a full disk.
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    tight = (struct rlimit){10, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &tight);
+    int result = file_append_text(path, "three\n", &e);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(result, -1);
+    snprintf(wanted, sizeof wanted, "%s: File too large", path);
+    assert_string_equal(e.text, wanted);
+    assert_content(path, "one\ntwo\n", 8);
+    assert_int_equal(file_sync(path, &e), 0);
+    path_of(path, state, "no such folder/a");
+    snprintf(wanted, sizeof wanted, "%s: No such file or directory", path);
+    assert_int_equal(file_append_text(path, "x", &e), -1);
+    assert_string_equal(e.text, wanted);
+    assert_int_equal(file_sync(path, &e), -1);
+    assert_string_equal(e.text, wanted);
+}
+
+static void second_names(void **state) {
+    char a[PATH], b[PATH], folder[PATH];
+    struct err e;
+    path_of(a, state, "a");
+    path_of(b, state, "b");
+    path_of(folder, state, "folder");
+    write_text(a, "new");
+    assert_true(file_link(a, b));
+    assert_content(b, "new", 3);
+    write_text(a, "newer"); // another file by now
+    assert_content(b, "new", 3);
+    assert_true(file_link(a, b));
+    assert_content(b, "newer", 5);
+    assert_true(file_remove(b));
+    assert_false(file_remove(b));
+    assert_content(a, "newer", 5);
+    assert_int_equal(file_make_folder(folder, &e), 0);
+    assert_false(file_link(a, folder));
+    assert_false(file_link(b, folder)); // there is no b
+    assert_true(file_remove(folder));
+}
+
 // --- folders and paths ------------------------------------------------------------------------------------
 
 static void folders_are_made(void **state) {
@@ -289,6 +341,8 @@ int main(void) {
         cmocka_unit_test(path_too_long),
         IN_FOLDER(reading_has_limits),
         IN_FOLDER(what_is_no_file),
+        IN_FOLDER(lines_are_added),
+        IN_FOLDER(second_names),
         IN_FOLDER(folders_are_made),
         IN_FOLDER(folders_are_refused),
         IN_FOLDER(exists),

@@ -2,6 +2,8 @@
 // bits; what --resume takes when files are damaged; a disk that is full, a folder that is gone or can't be written; two runs
 // into one folder.
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -190,6 +192,44 @@ static void the_last_ones(void **state) {
     for (int i = 0; i < 8; i++) assert_int_equal(keep_step_of(others[i]), -1);
 }
 
+// A file system without second names: the file is written twice.
+static bool no_links;
+
+int link(const char *from, const char *to) {
+    if (no_links) return errno = EPERM, -1;
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static void without_links(void **state) {
+    (void)state;
+    static const char *const changes[] = {"train.checkpoint_keep=2", "train.epochs=3"};
+    const struct run_options options = {.threads = 1};
+    const struct train_options how = {.folder = "nolinks", .quiet = true};
+    for (int i = 0; i < 2; i++) {
+        struct run r;
+        struct config config;
+        struct json *summary = NULL;
+        enum train_status status;
+        struct stat info;
+        struct err e = {""};
+        command("mkdir nolinks");
+        if (config_open(&config, "small.json", changes, 2, &e) != 0 ||
+            run_open(&r, &config, &options, &e) != 0)
+            fail_msg("%s", e.text);
+        no_links = i;
+        int result = train(&r, &how, &status, &summary, &e);
+        no_links = false;
+        if (result != 0) fail_msg("%s", e.text);
+        json_free(summary);
+        run_close(&r);
+        assert_names("nolinks", ".safetensors",
+                     "checkpoint-12.safetensors checkpoint-8.safetensors checkpoint.safetensors ");
+        assert_int_equal(stat("nolinks/checkpoint.safetensors", &info), 0);
+        assert_int_equal(info.st_nlink, i ? 1 : 2);
+        command("cmp nolinks/checkpoint.safetensors nolinks/checkpoint-12.safetensors && rm -r nolinks");
+    }
+}
+
 // A checkpoint after every step, packed layers and all: the same numbers.
 static void the_clock_does_not_matter(void **state) {
     (void)state;
@@ -277,6 +317,10 @@ static void the_newest_that_is_whole(void **state) {
         {"truncate -s 5 checkpoint*; rm best.safetensors",
          "tally: torn/checkpoint.safetensors" CUT "; there is no other checkpoint\n", 1},
         {"rm *.safetensors", "tally: torn/checkpoint.safetensors: nothing to resume\n", 1},
+        {"rm checkpoint-39* checkpoint-40*; cp checkpoint-38* checkpoint.safetensors; echo > "
+         "checkpoint-98.safetensors; "
+         "echo > checkpoint-99.safetensors",
+         "", 0},
         {"mv checkpoint-38.safetensors x; rm checkpoint*; cp x checkpoint.safetensors", "", 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -288,6 +332,7 @@ static void the_newest_that_is_whole(void **state) {
         assert_true(same_file("whole", "torn", "checkpoint.safetensors"));
         assert_true(same_file("whole", "torn", "best.safetensors"));
         assert_int_equal(metrics_count("torn"), EPOCHS);
+        assert_true(same_file("whole", "torn", "checkpoint-40.safetensors"));
     }
     assert_int_equal(TRAIN("nowhere", "--resume"), 1);
     assert_log("tally: nowhere/checkpoint.safetensors: nothing to resume\n");
@@ -608,6 +653,7 @@ static int folder_remove(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_ones),
+        cmocka_unit_test(without_links),
         cmocka_unit_test(the_clock_does_not_matter),
         cmocka_unit_test(the_best),
         cmocka_unit_test(the_best_is_damaged),
