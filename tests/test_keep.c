@@ -415,7 +415,7 @@ static void a_name_that_is_taken(void **state) {
 
 // --- a run that is going -------------------------------------------------------------------------------------------
 
-#define LONG "train.epochs=80"
+#define LONG "train.epochs=50"
 
 static pid_t long_start(const char *folder) {
     return program_start(
@@ -476,8 +476,8 @@ static void a_folder_that_comes_back(void **state) {
     assert_only("warning: gone/metrics.jsonl: No such file or directory; the checkpoint of step  stays, the "
                 "run goes on",
                 "");
-    assert_int_equal(metrics_count("gone"), 80);
-    assert_int_equal(TRAIN("long", LONG, "train.checkpoint_every=80"), 0);
+    assert_int_equal(metrics_count("gone"), 50);
+    assert_int_equal(TRAIN("long", LONG, "train.checkpoint_every=50"), 0);
     assert_same_tensors("gone", "long");
 }
 
@@ -630,7 +630,7 @@ static void a_folder_that_is_only_read(void **state) {
     assert_only(
         "warning: turns/metrics.jsonl: Read-only file system; the checkpoint of step  stays, the run goes on",
         "");
-    assert_int_equal(metrics_count("turns"), 80);
+    assert_int_equal(metrics_count("turns"), 50);
     assert_same_tensors("turns", "long");
 }
 
