@@ -15,14 +15,17 @@
 
 enum { PATH = 200 };
 
-// In place of the C library's, for a file system without locks: F_SETLK fails with this error.
+// In place of the C library's, for a file system without locks: F_SETLK fails with this error. And for a process that lets go
+// just before it: this file is removed first.
 static int no_locks;
+static const char *removed;
 
 int fcntl(int descriptor, int command, ...) {
     va_list arguments;
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
+    if (command == F_SETLK && removed) unlink(removed), removed = NULL;
     if (command == F_SETLK && no_locks) return errno = no_locks, -1;
     return (int)syscall(SYS_fcntl, descriptor, command, argument);
 }
@@ -72,6 +75,19 @@ static pid_t holder_start(const char *folder, const char *text, int milliseconds
 static void holder_kill(pid_t child) {
     kill(child, SIGKILL);
     assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+// Another process is refused.
+static void assert_refused_elsewhere(const char *folder) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        struct lock l;
+        struct err e;
+        _exit(lock_take(&l, folder, &e) == -1 ? 7 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
 static void taken_and_let_go(void **state) {
@@ -138,6 +154,19 @@ static void just_ending(void **state) {
     pid_t child = holder_start(*state, NULL, 100);
     take(&l, *state);
     assert_int_equal(waitpid(child, NULL, 0), child);
+    lock_release(&l, *state);
+}
+
+// A lock on a file that has no name any more is none.
+static void removed_meanwhile(void **state) {
+    char path[PATH];
+    struct lock l;
+    path_of(path, state, ".lock");
+    removed = path;
+    take(&l, *state);
+    assert_null(removed);
+    assert_true(file_exists(path));
+    assert_refused_elsewhere(*state);
     lock_release(&l, *state);
 }
 
@@ -251,10 +280,9 @@ static void left_overs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(taken_and_let_go), IN_FOLDER(refused_by_name),
-        IN_FOLDER(left_behind),      IN_FOLDER(just_ending),
-        IN_FOLDER(one_at_a_time),    IN_FOLDER(without_locks),
-        IN_FOLDER(no_place),         IN_FOLDER(lost),
+        IN_FOLDER(taken_and_let_go), IN_FOLDER(refused_by_name),   IN_FOLDER(left_behind),
+        IN_FOLDER(just_ending),      IN_FOLDER(removed_meanwhile), IN_FOLDER(one_at_a_time),
+        IN_FOLDER(without_locks),    IN_FOLDER(no_place),          IN_FOLDER(lost),
         IN_FOLDER(left_overs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
