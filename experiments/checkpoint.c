@@ -125,6 +125,8 @@ int checkpoint_save(const struct run *r, const char *path, struct err *e) {
     int result = 0;
     for (int i = 0; i < l.count && result == 0; i++)
         if ((result = values_check(&l.item[i], e)) != 0) err_at(e, path);
+    int bad = params_not_finite(r->params); // a counter is finite in any case, its value need not be
+    if (bad >= 0 && result == 0) result = err_set(e, "%s: %s is not finite", path, r->params->list[bad].name);
     char text[24];
     snprintf(text, sizeof text, "%016" PRIx64,
              safetensors_checksum(l.item, l.count, meta, CHECKPOINT_CHECKSUM));

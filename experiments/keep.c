@@ -100,8 +100,7 @@ static void older_remove(const struct keep *k) {
 static int checkpoint_write(struct keep *k, struct err *e) {
     char path[PATH_LENGTH], older[PATH_LENGTH], name[64];
     const struct run *r = k->run;
-    int bad = params_not_finite(r->params), result = place(path, k, TRAIN_CHECKPOINT, e);
-    if (bad >= 0) return err_set(e, "%.300s: not written, %s is not finite", path, r->params->list[bad].name);
+    int result = place(path, k, TRAIN_CHECKPOINT, e);
     if (result == 0) result = lines_write(k, true, e);
     if (result == 0) result = checkpoint_save(r, path, e);
     k->written = log_seconds();

@@ -755,6 +755,11 @@ static void only_finite_numbers(void **state) {
     assert_int_equal(checkpoint_save(&r, path, &e), -1);
     snprintf(wanted, sizeof wanted, "%s: linear2.bias: number 4 is not finite", path);
     assert_string_equal(e.text, wanted);
+    value[4] = 0;
+    r.params->list[0].value[7] = INFINITY; // of a counter
+    assert_int_equal(checkpoint_save(&r, path, &e), -1);
+    snprintf(wanted, sizeof wanted, "%s: linear1.weight is not finite", path);
+    assert_string_equal(e.text, wanted);
     assert_int_equal(checkpoint_open(&file, path, &e), 0);
     assert_int_equal(checkpoint_step(&file), 2);
     safetensors_close(&file);
