@@ -10,6 +10,21 @@
 
 enum { PATH_LENGTH = 4096, SUMMARY_LIMIT = 1 << 24 };
 
+// A small file can't ask for a large model: each number of it must be there.
+static int model_fits(const struct config *c, const struct dataset *data, const struct safetensors *file,
+                      struct err *e) {
+    struct params *ps = params_new();
+    struct model *m = model_new(c->model, "model", data->sample, ps, e);
+    size_t there = 0;
+    for (int i = 0; i < file->count; i++) there += shape_size(file->tensors[i].shape);
+    int result = m ? 0 : -1;
+    if (m && ps->size > there)
+        result = err_set(e, "its model has %zu numbers, the file %zu", ps->size, there);
+    model_free(m);
+    params_free(ps);
+    return result;
+}
+
 // The run as the checkpoint describes it, opened and loaded.
 static int opened_load(struct run *r, const struct safetensors *file, const char *path,
                        const struct run_options *options, struct err *e) {
@@ -20,7 +35,7 @@ static int opened_load(struct run *r, const struct safetensors *file, const char
         config_close(&config);
         return -1;
     }
-    if (checkpoint_data(&set, &data, file, e) != 0) {
+    if (checkpoint_data(&set, &data, file, e) != 0 || model_fits(&config, &data, file, e) != 0) {
         config_close(&config);
         return err_at(e, path);
     }

@@ -364,6 +364,6 @@ size_t param_saturated(const struct param *p) {
 
 int params_not_finite(const struct params *ps) {
     for (int i = 0; i < ps->count; i++)
-        if (!all_finite(ps->list[i].value, ps->list[i].size)) return i;
+        if (!all_finite(ps->list[i].value, grad_size(&ps->list[i]))) return i;
     return -1;
 }

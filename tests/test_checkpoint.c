@@ -904,6 +904,7 @@ static void saved_runs_that_are_not(void **state) {
          "__metadata__.sample: '(4096, 4096, 4096)' is not a sample's shape"},
         {PLAIN, META, "sample", "(1, 999999999, 999999999)", 0, 0,
          "__metadata__.sample: '(1, 999999999, 999999999)' is not a sample's shape"},
+        {PLAIN, META, "sample", "(1, 4096, 4096)", 0, 0, "its model has 50331691 numbers, the file 7185"},
         {PLAIN, META, "sample", "(1, 28, 27)", 0, 0,
          "linear1.weight.counter: of another type or shape than this config's"},
         {PLAIN, META, "classes", "1", 0, 0, "__metadata__.classes: wanted 2 or more, or 0 for none, found 1"},
