@@ -1,10 +1,8 @@
 // tally data: what a data set is; or the set as folders of PNG images.
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -197,15 +195,15 @@ static void folder_remove(const char *folder, const struct dataset *d) {
             char **names = file_names_new(&count, path, &ignored);
             for (int i = 0; i < count; i++) {
                 snprintf(file, sizeof file, "%s/%s", path, names[i]);
-                unlink(file);
+                file_remove(file);
                 mem_free(names[i]);
             }
             mem_free(names);
-            rmdir(path);
+            file_remove(path);
         }
-        if (file_join(path, sizeof path, folder, parts[k], &ignored) == 0) rmdir(path);
+        if (file_join(path, sizeof path, folder, parts[k], &ignored) == 0) file_remove(path);
     }
-    rmdir(folder);
+    file_remove(folder);
 }
 
 struct writing {
@@ -271,8 +269,7 @@ static int set_write(const struct dataset *d, const struct arguments *a, struct 
     log_open(&w.log, a->quiet || a->json);
     w.told = w.log.start;
     int result = splits_write(&w, a->limit, e);
-    if (result == 0 && rename(folder, a->png) != 0)
-        result = err_set(e, "%.300s: %s", a->png, strerror(errno));
+    if (result == 0) result = file_rename(folder, a->png, e);
     if (result != 0) folder_remove(folder, d);
     if (result == 0 && !a->quiet && !a->json)
         printf("%s: %s images of %s\n", a->png, log_count(text, (double)w.done), d->type->name);

@@ -115,7 +115,7 @@ static int folder_prepare(struct lock *lock, const char *folder, bool quiet, str
     int number = 1;
     do snprintf(aside, sizeof aside, "%.*s.old%d", FOLDER_LENGTH, folder, number++);
     while (file_exists(aside));
-    if (rename(folder, aside) != 0)
+    if (file_rename(folder, aside, e) != 0)
         return err_set(e, "%.200s: holds a run, which can't be moved to %.200s; choose another --out", folder,
                        aside);
     lock_release(lock, aside);

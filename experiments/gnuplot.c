@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "src/file.h"
+
 enum { COLOURS = 10, SHAPES = 4, WIDTH = 480, HEIGHT = 330, NOT_FOUND = 127 };
 static const size_t SVG_LIMIT = (size_t)1 << 26;
 
@@ -28,23 +30,23 @@ static const char *const mark_svg[SHAPES] = {"M14 2a4 4 0 1 0 .01 0z", "M10.5 2.
 // -----------------------------------------------------------------------------------------------------
 
 // Range and tics of a logarithmic axis: 1, 2, 5, 10 ... where they fit, else powers of ten; more on a short axis.
-static void log_axis(FILE *f, char axis, double low, double high) {
+static void log_axis(struct file_stream *f, char axis, double low, double high) {
     double from = low / 1.25, to = high * 1.25;
     static const double step[] = {1, 2, 5, 1.5, 3, 4, 7};
     int steps = to / from > 3000 ? 1 : to / from > 8 ? 3 : 7;
-    fprintf(f, "set logscale %c\nset %crange [%.9g:%.9g]\nset %ctics (", axis, axis, from, to, axis);
+    file_print(f, "set logscale %c\nset %crange [%.9g:%.9g]\nset %ctics (", axis, axis, from, to, axis);
     const char *comma = "";
     for (double power = pow(10, floor(log10(from))); power <= to; power *= 10)
         for (int i = 0; i < steps; i++) {
             double tic = power * step[i];
             if (tic < from || tic > to) continue;
-            fprintf(f, "%s%.6g", comma, tic);
+            file_print(f, "%s%.6g", comma, tic);
             comma = ", ";
         }
-    fprintf(f, ")\n");
+    file_print(f, ")\n");
 }
 
-static void axes_write(FILE *f, const struct plot *p) {
+static void axes_write(struct file_stream *f, const struct plot *p) {
     double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
     for (int i = 0; i < p->count; i++)
         for (int j = 0; j < p->list[i].count; j++) {
@@ -57,29 +59,32 @@ static void axes_write(FILE *f, const struct plot *p) {
         char axis = "xy"[a];
         double margin = (high[a] - low[a]) * 0.06;
         if (margin == 0) margin = fmax(fabs(high[a]) * 0.1, 0.1);
-        if (a == 0 && p->style == PLOT_LINES && high[a] - low[a] < 8) fprintf(f, "set xtics 1\n"); // epochs
+        if (a == 0 && p->style == PLOT_LINES && high[a] - low[a] < 8)
+            file_print(f, "set xtics 1\n"); // epochs
         if (a ? p->log_y : p->log_x)
             log_axis(f, axis, low[a], high[a]);
         else if (p->style == PLOT_STEPS && a == 1)
-            fprintf(f, "set yrange [0:%.9g]\n", high[a] + margin);
+            file_print(f, "set yrange [0:%.9g]\n", high[a] + margin);
         else
-            fprintf(f, "set %crange [%.9g:%.9g]\n", axis, low[a] - margin, high[a] + margin);
+            file_print(f, "set %crange [%.9g:%.9g]\n", axis, low[a] - margin, high[a] + margin);
     }
 }
 
-static void script_write(FILE *f, const struct plot *p) {
-    fprintf(f,
-            "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,13' butt\n"
-            "set key off\nset border 3 lw 0.8\nset tics nomirror out scale 0.5\nset format '%%g'\n"
-            "set grid lt 1 lw 0.25 lc rgb '#808080'\nset xlabel '%s'\nset ylabel '%s'\n",
-            WIDTH, HEIGHT, p->x_title, p->y_title);
+static int script_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
+    const struct plot *p = context;
+    file_print(f,
+               "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,13' butt\n"
+               "set key off\nset border 3 lw 0.8\nset tics nomirror out scale 0.5\nset format '%%g'\n"
+               "set grid lt 1 lw 0.25 lc rgb '#808080'\nset xlabel '%s'\nset ylabel '%s'\n",
+               WIDTH, HEIGHT, p->x_title, p->y_title);
     axes_write(f, p);
     for (int i = 0; i < p->count; i++) {
-        fprintf(f, "$d%d << END\n", i);
+        file_print(f, "$d%d << END\n", i);
         for (int j = 0; j < p->list[i].count; j++)
-            fprintf(f, "%.9g %.9g %.9g\n", p->list[i].points[j].x, p->list[i].points[j].y,
-                    p->list[i].points[j].error);
-        fprintf(f, "END\n");
+            file_print(f, "%.9g %.9g %.9g\n", p->list[i].points[j].x, p->list[i].points[j].y,
+                       p->list[i].points[j].error);
+        file_print(f, "END\n");
     }
     const char *before = "plot ";
     for (int i = 0; i < p->count; i++) {
@@ -87,30 +92,31 @@ static void script_write(FILE *f, const struct plot *p) {
         if (s->count == 0) continue;
         const char *c = colour[s->place % COLOURS], *d = dash[s->place % SHAPES];
         if (p->style == PLOT_POINTS)
-            fprintf(f, "%s$d%d using 1:2:3 with yerrorbars lw 1.6 pt %d ps 0.9 lc rgb '%s'", before, i,
-                    mark[s->place % SHAPES], c);
+            file_print(f, "%s$d%d using 1:2:3 with yerrorbars lw 1.6 pt %d ps 0.9 lc rgb '%s'", before, i,
+                       mark[s->place % SHAPES], c);
         else if (p->style == PLOT_STEPS)
-            fprintf(f, "%s$d%d using 1:2 with histeps lw 1.8 dt %s lc rgb '%s'", before, i, d, c);
+            file_print(f, "%s$d%d using 1:2 with histeps lw 1.8 dt %s lc rgb '%s'", before, i, d, c);
         else
-            fprintf(f, "%s$d%d using 1:2 with lines%s lw 1.8 dt %s lc rgb '%s'", before, i,
-                    s->count < 2 ? "points" : "", d, c);
+            file_print(f, "%s$d%d using 1:2 with lines%s lw 1.8 dt %s lc rgb '%s'", before, i,
+                       s->count < 2 ? "points" : "", d, c);
         before = ", ";
     }
-    fprintf(f, "\n");
+    file_print(f, "\n");
+    return 0;
 }
 
 // --- the program
 // ----------------------------------------------------------------------------------------------------
 
 // Runs gnuplot, without the user's settings, from one file to another. 0; 1 when it is not there.
-static int gnuplot_run(FILE *in, FILE *out, struct err *e) {
+static int gnuplot_run(int in, int out, struct err *e) {
     char *arguments[] = {"gnuplot", "-d", NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
     int status = 0;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fileno(in), STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, fileno(out), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", 1, 0);
     int failed = posix_spawnp(&child, arguments[0], &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -166,15 +172,13 @@ static void svg_clean(struct page *page, const char *svg, const char *end, const
     }
 }
 
-static int svg_add(struct page *page, const struct plot *p, FILE *out, struct err *e) {
-    long size = fseek(out, 0, SEEK_END) == 0 ? ftell(out) : -1;
-    if (size < 0 || (size_t)size > SVG_LIMIT) return err_set(e, "gnuplot: %s plot of %ld bytes", p->id, size);
-    char *svg = mem_new((size_t)size + 1, 1);
-    rewind(out);
-    size_t got = fread(svg, 1, (size_t)size, out);
+static int svg_add(struct page *page, const struct plot *p, int out, struct err *e) {
+    size_t size;
+    char *svg = (char *)file_temporary_read_new(&size, out, SVG_LIMIT, e);
+    if (!svg) return -1;
     const char *start = strstr(svg, "<g id=\"gnuplot_canvas\">"),
                *end = start ? strstr(start, "</svg>") : NULL;
-    if (end && got == (size_t)size) {
+    if (end) {
         page_add(page, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", WIDTH,
                  HEIGHT, p->title);
         svg_clean(page, start, end, p->id);
@@ -185,21 +189,15 @@ static int svg_add(struct page *page, const struct plot *p, FILE *out, struct er
 }
 
 int gnuplot_draw(struct page *page, const struct plot *p, bool *drawn, struct err *e) {
-    FILE *in = tmpfile(), *out = tmpfile();
-    int result = in && out ? 0 : err_set(e, "temporary file: %s", strerror(errno));
     *drawn = false;
-    if (result == 0) {
-        script_write(in, p);
-        if (fflush(in) != 0 || fseek(in, 0, SEEK_SET) != 0)
-            result = err_set(e, "temporary file: %s", strerror(errno));
-    }
-    if (result == 0) result = gnuplot_run(in, out, e);
+    int in = file_temporary(script_write, (void *)p, e), out = in < 0 ? -1 : file_temporary(NULL, NULL, e);
+    int result = out < 0 ? -1 : gnuplot_run(in, out, e);
     if (result == 0) {
         result = svg_add(page, p, out, e);
         *drawn = result == 0;
     }
-    if (in) fclose(in);
-    if (out) fclose(out);
+    if (in >= 0) file_close(in);
+    if (out >= 0) file_close(out);
     return result < 0 ? -1 : 0;
 }
 

@@ -2,7 +2,6 @@
 #include "experiments/jobs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -160,23 +159,21 @@ static const char *label(char text[LABEL], const struct job *job) {
 
 // The last whole line of metrics.jsonl, when the file has grown.
 static void child_look(struct child *c) {
-    char path[PATH_LENGTH], tail[TAIL + 1];
+    char path[PATH_LENGTH];
     struct err ignored;
     if (file_join(path, sizeof path, c->job->folder, TRAIN_METRICS, &ignored) != 0) return;
     uint64_t size = file_bytes(path);
     if (size == c->seen) return;
     c->seen = size;
-    FILE *f = fopen(path, "rb");
-    if (!f) return;
-    size_t used = 0;
-    if (fseek(f, size > TAIL ? -(long)TAIL : 0, size > TAIL ? SEEK_END : SEEK_SET) == 0)
-        used = fread(tail, 1, TAIL, f);
-    fclose(f);
+    size_t used;
+    char *tail = (char *)file_read_end_new(&used, path, TAIL, &ignored);
+    if (!tail) return;
     while (used && tail[used - 1] != '\n') used--;
     if (used) used--;
     size_t start = used;
     while (start && tail[start - 1] != '\n') start--;
     struct json *line = json_parse_new(tail + start, used - start, &ignored);
+    mem_free(tail);
     if (member_number(line, "epoch") >= 1) c->epoch = (int64_t)member_number(line, "epoch");
     c->error = member_number(line, "validation_error");
     c->loss = member_number(line, "validation_loss");
@@ -285,12 +282,11 @@ static int child_start(struct crew *c, int index, struct err *e) {
     if (resume) words[count++] = "--resume";
     const char *program = c->options->program;
     if (access(program, X_OK) != 0) return err_set(e, "%s: %s", program, strerror(errno));
-    int log = open(beside(path, job, "log"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (log < 0) err_set(e, "%s: %s", path, strerror(errno));
+    int log = file_create(beside(path, job, "log"), e);
     pid_t parent = getpid(), pid = log < 0 ? -1 : fork();
     if (pid == 0) child_become(program, words, log, parent);
     if (log >= 0 && pid < 0) err_set(e, "%s: no process could be made: %s", job->folder, strerror(errno));
-    if (log >= 0) close(log);
+    if (log >= 0) file_close(log);
     if (pid < 0) return -1;
     struct child *child = &c->children[c->running++];
     *child = (struct child){.pid = pid, .job = job, .error = -1, .loss = -1};
@@ -327,13 +323,19 @@ static void failure_tell(const struct job *job, int status, struct err *e) {
     mem_free(text);
 }
 
+static bool nothing_said(const char *log) {
+    uint64_t size;
+    struct err ignored;
+    return file_size(&size, log, &ignored) == 0 && size == 0;
+}
+
 static void child_ended(struct crew *c, const struct job *job, int status, struct err *e) {
     bool good = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3);
     if (good) {
         char path[PATH_LENGTH];
         c->ended++, c->epochs += (double)job->epochs;
         end_say(c, job);
-        if (file_bytes(beside(path, job, "log")) == 0) unlink(path);
+        if (nothing_said(beside(path, job, "log"))) file_remove(path);
     } else if (!c->stopping && !c->failed) {
         c->failed = true;
         failure_tell(job, status, e);

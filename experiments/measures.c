@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "experiments/results.h"
 #include "experiments/saved.h"
@@ -295,12 +294,8 @@ int measures_read(struct measures *m, const struct json *node, const char *path,
 static bool fresh(const char *path, const char *folder, const char *other) {
     char other_path[PATH_LENGTH];
     struct err ignored;
-    struct stat a, b;
-    if (file_join(other_path, sizeof other_path, folder, other, &ignored) != 0 || stat(path, &a) != 0)
-        return false;
-    if (stat(other_path, &b) != 0) return true;
-    return a.st_mtim.tv_sec > b.st_mtim.tv_sec ||
-           (a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec >= b.st_mtim.tv_nsec);
+    return file_join(other_path, sizeof other_path, folder, other, &ignored) == 0 &&
+           file_is_fresh(path, other_path);
 }
 
 // -1 when there are no saved measures, or none that hold.

@@ -1,7 +1,6 @@
 // The results of a comparison. Contracts in results.h.
 #include "experiments/results.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -191,42 +190,42 @@ void results_free(struct results *r) {
 // -----------------------------------------------------------------------------------------------
 
 // Quoted where it must be (RFC 4180).
-static void csv_text(FILE *f, const char *text) {
+static void csv_text(struct file_stream *f, const char *text) {
     if (!strpbrk(text, ",\"\r\n")) {
-        fputs(text, f);
+        file_print(f, "%s", text);
         return;
     }
-    fputc('"', f);
-    for (; *text; text++) fputs(*text == '"' ? "\"\"" : (char[]){*text, 0}, f);
-    fputc('"', f);
+    file_print(f, "\"");
+    for (; *text; text++) file_print(f, *text == '"' ? "\"\"" : "%c", *text);
+    file_print(f, "\"");
 }
 
 // The header, or with `m` the values; what differs from run to run of equal bits comes last.
-static void csv_columns(FILE *f, const struct measures *m) {
+static void csv_columns(struct file_stream *f, const struct measures *m) {
     for (int timing = 0; timing < 2; timing++)
         for (const struct column *c = results_columns; c->key; c++) {
             if (c->timing != timing) continue;
-            fputc(',', f);
+            file_print(f, ",");
             if (!m)
-                fputs(c->key, f);
+                file_print(f, "%s", c->key);
             else if (isfinite(value_of(m, c)))
-                fprintf(f, "%.9g", value_of(m, c));
+                file_print(f, "%.9g", value_of(m, c));
         }
-    fputc('\n', f);
+    file_print(f, "\n");
 }
 
-static int csv_write(void *context, void *stream, struct err *e) {
+static int csv_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
     const struct results *r = context;
-    FILE *f = stream;
-    fputs("variant,seed", f);
+    file_print(f, "variant,seed");
     csv_columns(f, NULL);
     for (int i = 0; i < r->count; i++)
         for (int j = 0; j < r->variants[i].count; j++) {
             csv_text(f, r->variants[i].name);
-            fprintf(f, ",%lld", (long long)r->variants[i].runs[j].seed);
+            file_print(f, ",%lld", (long long)r->variants[i].runs[j].seed);
             csv_columns(f, &r->variants[i].runs[j].measures);
         }
-    return ferror(f) ? err_set(e, "results.csv: %s", strerror(errno)) : 0;
+    return 0;
 }
 
 static struct json *variant_write_new(const struct variant *v) {

@@ -1,7 +1,6 @@
 // Sweeps. Contracts in sweep.h.
 #include "experiments/sweep.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -339,33 +338,33 @@ struct json *sweep_results_new(const struct sweep *s, const struct jobs *jobs) {
 }
 
 // A field in quotes, quotes within doubled (RFC 4180).
-static void csv_text(FILE *f, const char *text) {
-    fputc('"', f);
-    for (; *text; text++) fprintf(f, *text == '"' ? "\"\"" : "%c", *text);
-    fputc('"', f);
+static void csv_text(struct file_stream *f, const char *text) {
+    file_print(f, "\"");
+    for (; *text; text++) file_print(f, *text == '"' ? "\"\"" : "%c", *text);
+    file_print(f, "\"");
 }
 
-static int csv_write(void *context, void *stream, struct err *e) {
+static int csv_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
     const struct json *results = context, *runs = json_find(results, "runs");
     const char *const keys[] = {json_string(json_find(results, "sorted_by")), "density"};
-    FILE *f = stream;
-    fprintf(f, "name,status,%s,density", keys[0]);
+    file_print(f, "name,status,%s,density", keys[0]);
     for (int i = 0; i < json_count(runs); i++) {
         const struct json *run = json_item(runs, i), *values = json_find(run, "values");
         for (int k = 0; k < json_count(values) && i == 0; k++)
-            fputc(',', f), csv_text(f, json_key(json_item(values, k)));
-        fputc('\n', f);
+            file_print(f, ","), csv_text(f, json_key(json_item(values, k)));
+        file_print(f, "\n");
         csv_text(f, json_string(json_find(run, "name")));
-        fprintf(f, ",%s", json_string(json_find(run, "status")));
+        file_print(f, ",%s", json_string(json_find(run, "status")));
         for (int k = 0; k < 2; k++) {
             double number = number_of(run, keys[k]);
-            fprintf(f, isnan(number) ? "," : ",%.9g", number);
+            file_print(f, isnan(number) ? "," : ",%.9g", number);
         }
         for (int k = 0; k < json_count(values); k++)
-            fputc(',', f), csv_text(f, json_string(json_item(values, k)));
+            file_print(f, ","), csv_text(f, json_string(json_item(values, k)));
     }
-    fputc('\n', f);
-    return ferror(f) ? err_set(e, "sweep.csv: %s", strerror(errno)) : 0;
+    file_print(f, "\n");
+    return 0;
 }
 
 int sweep_save(const struct json *results, const char *folder, struct err *e) {

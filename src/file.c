@@ -2,108 +2,223 @@
 #define _POSIX_C_SOURCE 200809L
 #include "src/file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_LENGTH = 4096 };
+enum { PATH_LENGTH = 4096, BUFFER = 1 << 14 };
+static const size_t ONE_CALL = (size_t)1 << 30; // some systems refuse more than INT_MAX at once
 
-unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struct err *e) {
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        err_set(e, "%s: %s", path, strerror(errno));
+// --- reading -------------------------------------------------------------------------------------------------------
+
+static int descriptor_open(const char *path, int flags) {
+    int descriptor;
+    do descriptor = open(path, flags | O_CLOEXEC, 0666);
+    while (descriptor < 0 && errno == EINTR);
+    return descriptor;
+}
+
+void file_close(int descriptor) {
+    close(descriptor);
+}
+
+// `size` bytes from `at` on, with a zero byte after them.
+static unsigned char *bytes_read_new(int descriptor, const char *path, uint64_t at, size_t size,
+                                     struct err *e) {
+    unsigned char *bytes = mem_new(size + 1, 1);
+    size_t done = 0;
+    bool failed = at > 0 && lseek(descriptor, (off_t)at, SEEK_SET) < 0;
+    if (failed) err_set(e, "%s: %s", path, strerror(errno));
+    while (done < size && !failed) {
+        size_t left = size - done;
+        ssize_t count = read(descriptor, bytes + done, left < ONE_CALL ? left : ONE_CALL);
+        if (count > 0)
+            done += (size_t)count;
+        else if (count == 0)
+            failed = err_set(e, "%s: ends after %zu of %zu bytes", path, done, size);
+        else if (errno != EINTR)
+            failed = err_set(e, "%s: %s", path, strerror(errno));
+    }
+    if (!failed) return bytes;
+    mem_free(bytes);
+    return NULL;
+}
+
+// The size of what must be a file.
+static int descriptor_size(uint64_t *size, int descriptor, const char *path, struct err *e) {
+    struct stat info;
+    if (fstat(descriptor, &info) != 0) return err_set(e, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode)) return err_set(e, "%s: not a file", path);
+    *size = (uint64_t)info.st_size;
+    return 0;
+}
+
+static unsigned char *descriptor_read_new(size_t *size, int descriptor, const char *path, size_t limit,
+                                          struct err *e) {
+    uint64_t all;
+    if (descriptor_size(&all, descriptor, path, e) != 0) return NULL;
+    if (all > limit) {
+        err_set(e, "%s: %llu bytes, at most %zu are read", path, (unsigned long long)all, limit);
         return NULL;
     }
-    unsigned char *bytes = NULL;
-    struct stat info;
-    if (fstat(fileno(f), &info) != 0 || !S_ISREG(info.st_mode)) {
-        err_set(e, "%s: not a file", path);
-    } else if ((uint64_t)info.st_size > limit) {
-        err_set(e, "%s: %lld bytes, at most %zu are read", path, (long long)info.st_size, limit);
-    } else {
-        *size = (size_t)info.st_size;
-        bytes = mem_new(*size + 1, 1);
-        if (fread(bytes, 1, *size, f) != *size) {
-            err_set(e, "%s: could not be read whole (%zu bytes)", path, *size);
-            mem_free(bytes);
-            bytes = NULL;
-        }
-    }
-    fclose(f);
+    *size = (size_t)all;
+    return bytes_read_new(descriptor, path, 0, *size, e);
+}
+
+// So that a pipe without a writer is refused, not waited for.
+static int reading_open(const char *path, struct err *e) {
+    int descriptor = descriptor_open(path, O_RDONLY | O_NONBLOCK);
+    return descriptor < 0 ? err_set(e, "%s: %s", path, strerror(errno)) : descriptor;
+}
+
+unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struct err *e) {
+    int descriptor = reading_open(path, e);
+    if (descriptor < 0) return NULL;
+    unsigned char *bytes = descriptor_read_new(size, descriptor, path, limit, e);
+    close(descriptor);
     return bytes;
 }
 
-// So that the rename itself survives a power cut.
-static void folder_sync(const char *path) {
+unsigned char *file_read_end_new(size_t *size, const char *path, size_t most, struct err *e) {
+    int descriptor = reading_open(path, e);
+    if (descriptor < 0) return NULL;
+    unsigned char *bytes = NULL;
+    uint64_t all;
+    if (descriptor_size(&all, descriptor, path, e) == 0) {
+        *size = all < most ? (size_t)all : most;
+        bytes = bytes_read_new(descriptor, path, all - *size, *size, e);
+    }
+    close(descriptor);
+    return bytes;
+}
+
+// --- streams -------------------------------------------------------------------------------------------------------
+
+struct file_stream {
+    int descriptor, error; // what went wrong first, of errno; 0: nothing
+    size_t used;           // bytes of the buffer
+    unsigned char buffer[BUFFER];
+};
+
+static void stream_write(struct file_stream *f, const unsigned char *bytes, size_t size) {
+    while (size > 0 && !f->error) {
+        ssize_t count = write(f->descriptor, bytes, size < ONE_CALL ? size : ONE_CALL);
+        if (count > 0)
+            bytes += count, size -= (size_t)count;
+        else if (count == 0)
+            f->error = EIO;
+        else if (errno != EINTR)
+            f->error = errno;
+    }
+}
+
+static void stream_flush(struct file_stream *f) {
+    stream_write(f, f->buffer, f->used);
+    f->used = 0;
+}
+
+void file_add(struct file_stream *f, const void *bytes, size_t size) {
+    if (size > BUFFER - f->used) stream_flush(f);
+    if (size > BUFFER) {
+        stream_write(f, bytes, size);
+    } else if (size > 0) {
+        memcpy(f->buffer + f->used, bytes, size);
+        f->used += size;
+    }
+}
+
+void file_print(struct file_stream *f, const char *format, ...) {
+    char line[512], *text = line;
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    CHECK(length >= 0, "file_print: %s", format);
+    if ((size_t)length >= sizeof line) {
+        text = mem_new((size_t)length + 1, 1);
+        va_start(args, format);
+        vsnprintf(text, (size_t)length + 1, format, args);
+        va_end(args);
+    }
+    file_add(f, text, (size_t)length);
+    if (text != line) mem_free(text);
+}
+
+// Whatever is in the way of the bytes being there ends up in f->error.
+static void stream_close(struct file_stream *f, bool sync) {
+    stream_flush(f);
+    while (sync && !f->error && fsync(f->descriptor) != 0)
+        if (errno != EINTR) f->error = errno;
+    if (close(f->descriptor) != 0 && !f->error && errno != EINTR) f->error = errno;
+}
+
+// --- writing -------------------------------------------------------------------------------------------------------
+
+// So that the rename itself survives a power cut. Some file systems refuse it for folders, and a folder may be closed to
+// readers; then there is no more to be done.
+static int folder_sync(const char *path, struct err *e) {
     char folder[PATH_LENGTH];
     snprintf(folder, sizeof folder, "%s", path);
     char *slash = strrchr(folder, '/');
     if (slash) slash[slash == folder] = 0;
-    int descriptor = open(slash ? folder : ".", O_RDONLY);
-    if (descriptor < 0) return;
-    (void)fsync(descriptor); // some file systems refuse it for folders; the data itself is synced already
+    const char *name = slash ? folder : ".";
+    int descriptor = descriptor_open(name, O_RDONLY);
+    if (descriptor < 0) return errno == EACCES ? 0 : err_set(e, "%s: %s", name, strerror(errno));
+    int error = fsync(descriptor) != 0 ? errno : 0;
     close(descriptor);
+    bool refused = error == EINVAL || error == EBADF || error == ENOTSUP || error == ENOSYS;
+    return error && !refused ? err_set(e, "%s: %s", name, strerror(error)) : 0;
 }
 
-static int whole_write(const char *path, int (*write)(void *context, void *stream, struct err *e),
+static int whole_write(const char *path, int (*write)(void *context, struct file_stream *f, struct err *e),
                        void *context, bool sync, struct err *e) {
     char temporary[PATH_LENGTH];
     int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || length >= PATH_LENGTH) return err_set(e, "%.80s...: the path is too long", path);
-    FILE *f = fopen(temporary, "wb");
-    if (!f) return err_set(e, "%s: %s", temporary, strerror(errno));
-    bool failed = write(context, f, e) != 0;
-    if (!failed && (fflush(f) != 0 || (sync && fsync(fileno(f)) != 0))) {
-        err_set(e, "%s: %s", path, strerror(errno));
-        failed = true;
-    }
-    if (fclose(f) != 0 && !failed) {
-        err_set(e, "%s: %s", path, strerror(errno));
-        failed = true;
-    }
-    if (!failed && rename(temporary, path) != 0) {
-        err_set(e, "%s: %s", path, strerror(errno));
-        failed = true;
-    }
-    if (failed) {
+    struct file_stream f;
+    f.error = 0, f.used = 0;
+    f.descriptor = descriptor_open(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    if (f.descriptor < 0) return err_set(e, "%s: %s", temporary, strerror(errno));
+    int result = write(context, &f, e);
+    stream_close(&f, sync && result == 0);
+    if (result == 0 && !f.error && rename(temporary, path) != 0) f.error = errno;
+    if (f.error) result = err_set(e, "%s: %s", path, strerror(f.error));
+    if (result != 0) {
         unlink(temporary);
         return -1;
     }
-    if (sync) folder_sync(path);
-    return 0;
+    return sync ? folder_sync(path, e) : 0;
 }
 
-int file_write_atomic(const char *path, int (*write)(void *context, void *stream, struct err *e),
+int file_write_atomic(const char *path, int (*write)(void *context, struct file_stream *f, struct err *e),
                       void *context, struct err *e) {
     return whole_write(path, write, context, true, e);
 }
 
-int file_write_unsynced(const char *path, int (*write)(void *context, void *stream, struct err *e),
+int file_write_unsynced(const char *path, int (*write)(void *context, struct file_stream *f, struct err *e),
                         void *context, struct err *e) {
     return whole_write(path, write, context, false, e);
 }
 
 struct block {
-    const char *path;
     const void *bytes;
     size_t size;
 };
 
-static int block_write(void *context, void *stream, struct err *e) {
+static int block_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
     const struct block *b = context;
-    if (fwrite(b->bytes, 1, b->size, stream) != b->size)
-        return err_set(e, "%s: %s", b->path, strerror(errno));
+    file_add(f, b->bytes, b->size);
     return 0;
 }
 
 int file_write_bytes(const char *path, const void *bytes, size_t size, struct err *e) {
-    struct block b = {path, bytes, size};
+    struct block b = {bytes, size};
     return file_write_atomic(path, block_write, &b, e);
 }
 
@@ -111,65 +226,98 @@ int file_write_text(const char *path, const char *text, struct err *e) {
     return file_write_bytes(path, text, strlen(text), e);
 }
 
+int file_append_text(const char *path, const char *text, struct err *e) {
+    struct file_stream f;
+    f.error = 0, f.used = 0;
+    f.descriptor = descriptor_open(path, O_WRONLY | O_CREAT | O_APPEND);
+    if (f.descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    off_t before = lseek(f.descriptor, 0, SEEK_END);
+    if (before < 0) f.error = errno;
+    file_add(&f, text, strlen(text));
+    stream_flush(&f);
+    int error = f.error;
+    if (error && before >= 0 && ftruncate(f.descriptor, before) != 0)
+        f.error = errno; // half a line helps nobody
+    stream_close(&f, false);
+    return f.error ? err_set(e, "%s: %s", path, strerror(error ? error : f.error)) : 0;
+}
+
+int file_create(const char *path, struct err *e) {
+    int descriptor = descriptor_open(path, O_WRONLY | O_CREAT | O_TRUNC);
+    return descriptor < 0 ? err_set(e, "%s: %s", path, strerror(errno)) : descriptor;
+}
+
+// --- temporary files -----------------------------------------------------------------------------------------------
+
+static const char nameless[] = "temporary file";
+
+int file_temporary(int (*write)(void *context, struct file_stream *f, struct err *e), void *context,
+                   struct err *e) {
+    char path[PATH_LENGTH];
+    const char *given = getenv("TMPDIR"), *folder = given && *given ? given : "/tmp";
+    if (file_join(path, sizeof path, folder, "tally-XXXXXX", e) != 0) return -1;
+    struct file_stream f;
+    f.error = 0, f.used = 0;
+    f.descriptor = mkstemp(path);
+    if (f.descriptor < 0) return err_set(e, "%s: %s: %s", folder, nameless, strerror(errno));
+    if (unlink(path) != 0) f.error = errno;
+    int result = write ? write(context, &f, e) : 0;
+    stream_flush(&f);
+    if (!f.error && lseek(f.descriptor, 0, SEEK_SET) < 0) f.error = errno;
+    if (f.error) result = err_set(e, "%s: %s: %s", folder, nameless, strerror(f.error));
+    if (result == 0) return f.descriptor;
+    close(f.descriptor);
+    return -1;
+}
+
+unsigned char *file_temporary_read_new(size_t *size, int descriptor, size_t limit, struct err *e) {
+    if (lseek(descriptor, 0, SEEK_SET) >= 0) return descriptor_read_new(size, descriptor, nameless, limit, e);
+    err_set(e, "%s: %s", nameless, strerror(errno));
+    return NULL;
+}
+
+// --- names ---------------------------------------------------------------------------------------------------------
+
+int file_rename(const char *from, const char *to, struct err *e) {
+    return rename(from, to) == 0 ? 0 : err_set(e, "%s: cannot become %s: %s", from, to, strerror(errno));
+}
+
+bool file_remove(const char *path) {
+    return unlink(path) == 0 || rmdir(path) == 0;
+}
+
+static bool is_missing(void) {
+    return errno == ENOENT || errno == ENOTDIR;
+}
+
 bool file_exists(const char *path) {
-    return access(path, F_OK) == 0;
+    return access(path, F_OK) == 0 || !is_missing();
 }
 
 bool file_is_folder(const char *path) {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    return stat(path, &info) == 0 ? S_ISDIR(info.st_mode) : !is_missing();
 }
 
-static int name_order(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+bool file_is_fresh(const char *path, const char *other) {
+    struct stat a, b;
+    if (stat(path, &a) != 0) return false;
+    if (stat(other, &b) != 0) return is_missing();
+    return a.st_mtim.tv_sec > b.st_mtim.tv_sec ||
+           (a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec >= b.st_mtim.tv_nsec);
 }
 
-char **file_names_new(int *count, const char *folder, struct err *e) {
-    DIR *entries = opendir(folder);
-    if (!entries) {
-        err_set(e, "%s: %s", folder, strerror(errno));
-        return NULL;
-    }
-    int room = 64;
-    char **names = mem_new((size_t)room, sizeof *names);
-    *count = 0;
-    for (struct dirent *entry; (entry = readdir(entries));) {
-        if (entry->d_name[0] == '.') continue;
-        if (*count == room) {
-            char **more = mem_new((size_t)room * 2, sizeof *more);
-            memcpy(more, names, (size_t)room * sizeof *names);
-            mem_free(names);
-            names = more;
-            room *= 2;
-        }
-        names[(*count)++] = mem_string_new(entry->d_name);
-    }
-    closedir(entries);
-    qsort(names, (size_t)*count, sizeof *names, name_order);
-    return names;
+int file_size(uint64_t *size, const char *path, struct err *e) {
+    struct stat info;
+    if (stat(path, &info) != 0) return err_set(e, "%s: %s", path, strerror(errno));
+    *size = (uint64_t)info.st_size;
+    return 0;
 }
 
 uint64_t file_bytes(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
-}
-
-int file_make_folder(const char *path, struct err *e) {
-    char part[PATH_LENGTH];
-    size_t length = strlen(path);
-    if (length == 0 || length >= sizeof part) return err_set(e, "%.80s: not a folder's path", path);
-    memcpy(part, path, length + 1);
-    for (char *p = part + 1;; p++) {
-        if (*p != '/' && *p) continue;
-        char end = *p;
-        *p = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) return err_set(e, "%s: %s", part, strerror(errno));
-        *p = end;
-        if (!end) break;
-    }
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return err_set(e, "%s: not a folder", path);
-    return 0;
+    uint64_t size = 0;
+    struct err ignored;
+    return file_size(&size, path, &ignored) == 0 ? size : 0;
 }
 
 int file_join(char *out, size_t out_size, const char *folder, const char *name, struct err *e) {
@@ -178,27 +326,8 @@ int file_join(char *out, size_t out_size, const char *folder, const char *name, 
     return 0;
 }
 
-int file_append_text(const char *path, const char *text, struct err *e) {
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
-    off_t before = lseek(descriptor, 0, SEEK_END);
-    int error = before < 0 ? errno : 0;
-    for (size_t left = strlen(text); left > 0 && !error;) {
-        ssize_t written = write(descriptor, text, left);
-        if (written < 0 && errno != EINTR) error = errno;
-        if (written > 0) text += written, left -= (size_t)written;
-    }
-    if (error && before >= 0 && ftruncate(descriptor, before) != 0) before = -1; // half a line helps nobody
-    if (close(descriptor) != 0 && !error) error = errno;
-    return error ? err_set(e, "%s: %s", path, strerror(error)) : 0;
-}
-
-bool file_remove(const char *path) {
-    return unlink(path) == 0 || rmdir(path) == 0;
-}
-
 int file_sync(const char *path, struct err *e) {
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = descriptor_open(path, O_RDONLY);
     if (descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
     int error = fsync(descriptor) != 0 ? errno : 0;
     close(descriptor);
@@ -207,27 +336,4 @@ int file_sync(const char *path, struct err *e) {
 
 bool file_link(const char *from, const char *to) {
     return (unlink(to) == 0 || errno == ENOENT) && link(from, to) == 0;
-}
-
-// Whether the name is NAME.PID.tmp of a process that is no more, or was one of our number.
-static bool is_left_over(const char *name) {
-    size_t length = strlen(name), digits = 0;
-    if (length < 5 || strcmp(name + length - 4, ".tmp") != 0) return false;
-    while (digits < length - 4 && strchr("0123456789", name[length - 5 - digits])) digits++;
-    if (digits == 0 || digits > 9 || digits + 5 > length || name[length - 5 - digits] != '.') return false;
-    long process = atol(name + length - 4 - digits);
-    return process == (long)getpid() || (process > 0 && kill((pid_t)process, 0) != 0 && errno == ESRCH);
-}
-
-void file_sweep(const char *folder) {
-    int count = 0;
-    char path[PATH_LENGTH];
-    struct err ignored;
-    char **names = file_names_new(&count, folder, &ignored);
-    for (int i = 0; i < count; i++) {
-        if (is_left_over(names[i]) && file_join(path, sizeof path, folder, names[i], &ignored) == 0)
-            unlink(path);
-        mem_free(names[i]);
-    }
-    mem_free(names);
 }

@@ -1,7 +1,6 @@
 // The safetensors container. Contracts and source in safetensors.h.
 #include "src/safetensors.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +32,6 @@ static size_t tensor_bytes(const struct safetensor *t) {
 // ----------------------------------------------------------------------------------------------------
 
 struct content {
-    const char *path;
     const struct safetensor *tensors;
     int count;
     const char *header;
@@ -46,18 +44,14 @@ static int order(const void *a, const void *b) {
     return bx != by ? (bx < by ? 1 : -1) : strcmp(x->name, y->name);
 }
 
-static int content_write(void *context, void *stream, struct err *e) {
+static int content_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
     const struct content *c = context;
     uint64_t length = c->header_size;
-    bool good = fwrite(&length, 1, PREFIX, stream) == PREFIX;
-    size_t text = strlen(c->header);
-    good = good && fwrite(c->header, 1, text, stream) == text;
-    for (size_t i = text; good && i < c->header_size; i++) good = fputc(' ', stream) != EOF;
-    for (int i = 0; good && i < c->count; i++) {
-        size_t bytes = tensor_bytes(&c->tensors[i]);
-        good = fwrite(c->tensors[i].bytes, 1, bytes, stream) == bytes;
-    }
-    return good ? 0 : err_set(e, "%s: %s", c->path, strerror(errno));
+    file_add(f, &length, PREFIX);
+    file_print(f, "%-*s", (int)c->header_size, c->header);
+    for (int i = 0; i < c->count; i++) file_add(f, c->tensors[i].bytes, tensor_bytes(&c->tensors[i]));
+    return 0;
 }
 
 int safetensors_write(const char *path, struct safetensor *tensors, int count, const struct json *metadata,
@@ -81,7 +75,7 @@ int safetensors_write(const char *path, struct safetensor *tensors, int count, c
     }
     char *text = json_print_new(header, false);
     json_free(header);
-    struct content content = {path, tensors, count, text, (strlen(text) + 7) / 8 * 8};
+    struct content content = {tensors, count, text, (strlen(text) + 7) / 8 * 8};
     int result = file_write_atomic(path, content_write, &content, e);
     mem_free(text);
     return result;

@@ -82,10 +82,9 @@ struct visit {
 };
 
 // Writes more than the stream's buffer holds, looks around, and fails where asked.
-static int visit_write(void *context, void *stream, struct err *e) {
+static int visit_write(void *context, struct file_stream *f, struct err *e) {
     struct visit *v = context;
-    for (int i = 0; i < 20000; i++) fputc('x', stream);
-    fflush(stream);
+    for (int i = 0; i < 20000; i++) file_add(f, "x", 1);
     v->entries = entries_count(v->folder);
     return v->succeed ? 0 : err_set(e, "out of ideas after %d bytes", 20000);
 }
@@ -184,6 +183,60 @@ static void path_too_long(void **state) {
     assert_string_equal(e.text, wanted);
 }
 
+static void lines_are_added(void **state) {
+    char path[PATH], wanted[2 * PATH], line[3001] = "";
+    struct err e = {""};
+    struct rlimit old, tight;
+    path_of(path, state, "a");
+    assert_int_equal(file_append_text(path, "one\n", &e), 0);
+    assert_int_equal(file_append_text(path, "two\n", &e), 0);
+    assert_content(path, "one\ntwo\n", 8);
+    // What does not fit leaves nothing of itself.
+    memset(line, 'x', sizeof line - 1);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    tight = (struct rlimit){1000, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &tight);
+    int result = file_append_text(path, line, &e);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(result, -1);
+    snprintf(wanted, sizeof wanted, "%s: File too large", path);
+    assert_string_equal(e.text, wanted);
+    assert_content(path, "one\ntwo\n", 8);
+    path_of(path, state, "no/a");
+    assert_int_equal(file_append_text(path, "x", &e), -1);
+    snprintf(wanted, sizeof wanted, "%s: No such file or directory", path);
+    assert_string_equal(e.text, wanted);
+}
+
+static int three_write(void *context, struct file_stream *f, struct err *e) {
+    file_print(f, "%*d|%s|%5.2f", 3000, 7, (const char *)context, 1.5); // longer than what is printed at once
+    (void)e;
+    return 0;
+}
+
+static void temporary_files(void **state) {
+    struct err e = {""};
+    size_t size = 0;
+    assert_int_equal(setenv("TMPDIR", *state, 1), 0);
+    int descriptor = file_temporary(three_write, "between", &e);
+    if (descriptor < 0) fail_msg("%s", e.text);
+    assert_int_equal(entries_count(*state), 0); // it has no name
+    assert_int_equal(lseek(descriptor, 0, SEEK_CUR), 0);
+    char *text = (char *)file_temporary_read_new(&size, descriptor, 4000, &e);
+    if (!text) fail_msg("%s", e.text);
+    assert_int_equal(size, 3000 + 1 + 7 + 1 + 5);
+    assert_string_equal(text + 2999, "7|between| 1.50");
+    mem_free(text);
+    assert_null(file_temporary_read_new(&size, descriptor, 3000, &e));
+    assert_string_equal(e.text, "temporary file: 3014 bytes, at most 3000 are read");
+    file_close(descriptor);
+    assert_int_equal(setenv("TMPDIR", "no/such", 1), 0);
+    assert_int_equal(file_temporary(NULL, NULL, &e), -1);
+    assert_string_equal(e.text, "no/such: temporary file: No such file or directory");
+    unsetenv("TMPDIR");
+}
+
 // --- reading ----------------------------------------------------------------------------------------------
 
 static void reading_has_limits(void **state) {
@@ -201,6 +254,28 @@ static void reading_has_limits(void **state) {
     assert_content(path, "", 0);
 }
 
+static void the_end_of_a_file(void **state) {
+    char path[PATH], wanted[2 * PATH];
+    struct err e = {""};
+    size_t size = 0;
+    path_of(path, state, "a");
+    write_text(path, "hello world");
+    static const struct {
+        size_t most;
+        const char *text;
+    } rows[] = {{5, "world"}, {11, "hello world"}, {100, "hello world"}, {0, ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *text = (char *)file_read_end_new(&size, path, rows[i].most, &e);
+        if (!text) fail_msg("%s", e.text);
+        assert_string_equal(text, rows[i].text);
+        assert_int_equal(size, strlen(rows[i].text));
+        mem_free(text);
+    }
+    assert_null(file_read_end_new(&size, *state, 5, &e));
+    snprintf(wanted, sizeof wanted, "%s: not a file", (char *)*state);
+    assert_string_equal(e.text, wanted);
+}
+
 static void what_is_no_file(void **state) {
     static const struct {
         const char *name, *reason;
@@ -209,6 +284,7 @@ static void what_is_no_file(void **state) {
         {"file/below", "Not a directory"},
         {"folder", "not a file"},
         {"no/such", "No such file or directory"},
+        {"pipe", "not a file"}, // and nobody waits for a writer
     };
     char path[PATH], wanted[2 * PATH];
     struct err e = {""};
@@ -217,6 +293,8 @@ static void what_is_no_file(void **state) {
     write_text(path, "x");
     path_of(path, state, "folder");
     assert_int_equal(file_make_folder(path, &e), 0);
+    path_of(path, state, "pipe");
+    assert_int_equal(mkfifo(path, 0600), 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         path_of(path, state, rows[i].name);
         snprintf(wanted, sizeof wanted, "%s: %s", path, rows[i].reason);
@@ -321,6 +399,41 @@ static void exists(void **state) {
     assert_true(file_exists(path));
 }
 
+// What can't be told counts as there: nobody writes over it.
+static void may_exist(void **state) {
+    char path[PATH + 50];
+    snprintf(path, sizeof path, "%s/%0300d", (char *)*state, 0); // too long a name for any file
+    assert_true(file_exists(path) && file_is_folder(path));
+    path_of(path, state, "a");
+    write_text(path, "");
+    assert_false(file_is_folder(path));
+    snprintf(path, sizeof path, "%s/a/b", (char *)*state);
+    assert_false(file_exists(path) || file_is_folder(path));
+}
+
+static void renamed_and_removed(void **state) {
+    char a[PATH], b[PATH], wanted[3 * PATH];
+    struct err e = {""};
+    uint64_t size = 9;
+    path_of(a, state, "a");
+    path_of(b, state, "b");
+    write_text(a, "xyz");
+    assert_int_equal(file_size(&size, a, &e), 0);
+    assert_int_equal(size, 3);
+    assert_true(file_is_fresh(a, b) && !file_is_fresh(b, a));
+    assert_int_equal(file_rename(a, b, &e), 0);
+    assert_content(b, "xyz", 3);
+    assert_int_equal(file_rename(a, b, &e), -1);
+    snprintf(wanted, sizeof wanted, "%s: cannot become %s: No such file or directory", a, b);
+    assert_string_equal(e.text, wanted);
+    assert_int_equal(file_size(&size, a, &e), -1);
+    assert_int_equal(file_bytes(a), 0);
+    assert_false(file_remove(a) || file_remove(*state)); // there is none; it is not empty
+    assert_true(file_remove(b) && !file_exists(b));
+    assert_int_equal(file_make_folder(a, &e), 0);
+    assert_true(file_remove(a) && !file_exists(a));
+}
+
 static void join(void **state) {
     (void)state;
     struct err e = {""};
@@ -339,13 +452,18 @@ int main(void) {
         IN_FOLDER(full_disk_keeps_the_old),
         IN_FOLDER(unwritable_places),
         cmocka_unit_test(path_too_long),
+        IN_FOLDER(lines_are_added),
+        IN_FOLDER(temporary_files),
         IN_FOLDER(reading_has_limits),
+        IN_FOLDER(the_end_of_a_file),
         IN_FOLDER(what_is_no_file),
         IN_FOLDER(lines_are_added),
         IN_FOLDER(second_names),
         IN_FOLDER(folders_are_made),
         IN_FOLDER(folders_are_refused),
         IN_FOLDER(exists),
+        IN_FOLDER(may_exist),
+        IN_FOLDER(renamed_and_removed),
         cmocka_unit_test(join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
 // .npy files. Format and contracts in npy.h.
 #include "datasets/io/npy.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -250,11 +249,12 @@ struct content {
     const void *elements;
 };
 
-static int content_write(void *context, void *stream, struct err *e) {
+static int content_write(void *context, struct file_stream *f, struct err *e) {
+    (void)e;
     const struct content *c = context;
-    bool good = fwrite(c->header, 1, c->header_size, stream) == c->header_size &&
-                fwrite(c->elements, 1, c->size, stream) == c->size;
-    return good ? 0 : err_set(e, "cannot write: %s", strerror(errno));
+    file_add(f, c->header, c->header_size);
+    file_add(f, c->elements, c->size);
+    return 0;
 }
 
 int npy_write(const char *path, enum npy_type type, struct shape shape, const void *elements, struct err *e) {
@@ -262,5 +262,5 @@ int npy_write(const char *path, enum npy_type type, struct shape shape, const vo
     CHECK(*(const uint8_t *)&one == 1, "npy: this machine is not little-endian");
     struct content c = {.size = shape_size(shape) * types[type].bytes, .elements = elements};
     c.header_size = npy_header(c.header, types[type].descr, shape);
-    return file_write_atomic(path, content_write, &c, e) == 0 ? 0 : err_at(e, path);
+    return file_write_atomic(path, content_write, &c, e);
 }

@@ -29,8 +29,16 @@ static void warning_ignore(png_structp png, png_const_charp message) {
     (void)png, (void)message;
 }
 
-static void rows_write(png_structp png, png_infop info, const struct image *image, FILE *f) {
-    png_init_io(png, f);
+static void bytes_write(png_structp png, png_bytep bytes, png_size_t size) {
+    file_add(png_get_io_ptr(png), bytes, size);
+}
+
+static void nothing_flush(png_structp png) {
+    (void)png;
+}
+
+static void rows_write(png_structp png, png_infop info, const struct image *image, struct file_stream *f) {
+    png_set_write_fn(png, f, bytes_write, nothing_flush);
     png_set_IHDR(png, info, (png_uint_32)image->width, (png_uint_32)image->height, 8,
                  image->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -41,7 +49,7 @@ static void rows_write(png_structp png, png_infop info, const struct image *imag
 }
 
 // Apart from rows_write, so that no local variable changes between setjmp and the jump.
-static int stream_write(void *context, void *stream, struct err *e) {
+static int stream_write(void *context, struct file_stream *f, struct err *e) {
     struct image *image = context;
     image->error = e;
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, image, error_jump, warning_ignore);
@@ -51,7 +59,7 @@ static int stream_write(void *context, void *stream, struct err *e) {
         png_destroy_write_struct(&png, &info);
         return -1;
     }
-    rows_write(png, info, image, stream);
+    rows_write(png, info, image, f);
     png_destroy_write_struct(&png, &info);
     return 0;
 }
