@@ -1,9 +1,12 @@
 // What the verbs share. Contracts in cli.h.
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "src/memory.h"
@@ -55,6 +58,20 @@ int cli_lock(struct lock *l, const char *folder, struct err *e) {
     if (result > 0)
         fprintf(stderr, "note: no lock: %s; a second run into %s goes unnoticed\n", e->text, folder);
     return result < 0 ? -1 : 0;
+}
+
+void cli_streams_open(void) {
+    for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++) // the least free number is taken; used, it fails
+        if (fcntl(i, F_GETFD) < 0 && open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+}
+
+int cli_streams_close(int status) {
+    bool lost = ferror(stdout) != 0;
+    int error = 0; // of an earlier loss it is gone
+    if (fclose(stdout) != 0) lost = true, error = errno;
+    if (!lost) return status;
+    fprintf(stderr, "tally: standard output: %s\n", error ? strerror(error) : "not all could be written");
+    return status == EXIT_GOOD ? EXIT_WRONG : status;
 }
 
 // A signal handler can reach nothing else: the program's one mutable global.

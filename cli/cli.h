@@ -47,6 +47,13 @@ bool cli_number(int *out, const char *verb, const char *option, const char *text
 // Bytes as --max-memory takes them: 2G, 512M; false (and a usage message) when it is no such number.
 bool cli_memory(double *out, const char *verb, const char *text);
 
+// Before any file is opened: a standard stream that came closed is opened on nothing, so that no file of ours gets its
+// number and what is printed lands in no file.
+void cli_streams_open(void);
+
+// After all is said: when it did not all get out, says so and turns EXIT_GOOD into EXIT_WRONG.
+int cli_streams_close(int status);
+
 // From here on Ctrl-C (SIGINT) and SIGTERM set the flag that is returned instead of ending the program; a second one ends
 // it at once.
 const volatile sig_atomic_t *cli_stop_watch(void);

@@ -35,9 +35,7 @@ static void help_print(void) {
          "130 interrupted (with a checkpoint).");
 }
 
-int main(int argc, char **argv) {
-    parallel_start(argv);
-    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its write, and no end of a run
+static int verb_run(int argc, char **argv) {
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
     if (strcmp(name, "train") == 0) return verb_train(argc, argv);
@@ -57,4 +55,11 @@ int main(int argc, char **argv) {
     struct err e;
     json_unknown("", "verb", word, known, &e);
     return cli_usage("", "%s", e.text);
+}
+
+int main(int argc, char **argv) {
+    cli_streams_open();
+    parallel_start(argv);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its write, and no end of a run
+    return cli_streams_close(verb_run(argc, argv));
 }
