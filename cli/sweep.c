@@ -112,6 +112,16 @@ static int out_make(char out[FOLDER_LENGTH], const struct arguments *a, struct e
     return length < FOLDER_LENGTH ? 0 : err_set(e, "--out: the path is too long");
 }
 
+// After all were trained: one that can't be read back must not pass for one that was not trained.
+static int all_done(const struct json *results, struct err *e) {
+    const struct json *runs = json_find(results, "runs");
+    for (const struct json *run = json_first(runs); run; run = json_next(run))
+        if (strcmp(json_string(json_find(run, "status")), "not done") == 0)
+            return err_set(e, "%.300s: was trained, but can't be read",
+                           json_string(json_find(run, "folder")));
+    return 0;
+}
+
 // 1 when stopped by a signal. The table is made of what is done, also after a stop or a failure.
 static int sweep_train(const struct sweep *s, const struct jobs *jobs, const struct arguments *a,
                        const char *out, struct err *e) {
@@ -126,6 +136,7 @@ static int sweep_train(const struct sweep *s, const struct jobs *jobs, const str
                                    .stop = cli_stop_watch()};
     int result = jobs_run(jobs, &options, e);
     struct json *results = sweep_results_new(s, jobs);
+    if (result == 0) result = all_done(results, e);
     if (sweep_save(results, out, result < 0 ? &other : e) != 0) result = -1;
     if (a->json)
         cli_print_json(results);
