@@ -97,7 +97,9 @@ static int vector_write(const char *folder, const char *layer, const char *what,
     snprintf(name, sizeof name, "%s.%s.npy", layer, what);
     if (file_join(path, sizeof path, folder, name, e) != 0) return -1;
     if (npy_write(path, NPY_F32, t->shape, t->value, e) != 0) return -1;
-    *size += file_bytes(path);
+    uint64_t bytes = 0;
+    if (file_size(&bytes, path, e) != 0) return -1;
+    *size += (size_t)bytes;
     return 0;
 }
 

@@ -106,7 +106,9 @@ static int all_write(struct content *c, const struct net *n, const char *out, st
     meta_add_net(c, n);
     for (int i = 0; i < n->count; i++) sizes->layer[i] = layer_add(c, &n->layers[i], i);
     if (safetensors_write(out, c->tensors, c->count, c->metadata, e) != 0) return -1;
-    sizes->total = file_bytes(out);
+    uint64_t bytes = 0;
+    if (file_size(&bytes, out, e) != 0) return -1;
+    sizes->total = (size_t)bytes;
     return 0;
 }
 

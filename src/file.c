@@ -23,6 +23,13 @@ static int descriptor_open(const char *path, int flags) {
     return descriptor;
 }
 
+// 0, or what is in errno.
+static int descriptor_sync(int descriptor) {
+    while (fsync(descriptor) != 0)
+        if (errno != EINTR) return errno;
+    return 0;
+}
+
 void file_close(int descriptor) {
     close(descriptor);
 }
@@ -152,8 +159,7 @@ void file_print(struct file_stream *f, const char *format, ...) {
 // Whatever is in the way of the bytes being there ends up in f->error.
 static void stream_close(struct file_stream *f, bool sync) {
     stream_flush(f);
-    while (sync && !f->error && fsync(f->descriptor) != 0)
-        if (errno != EINTR) f->error = errno;
+    if (sync && !f->error) f->error = descriptor_sync(f->descriptor);
     if (close(f->descriptor) != 0 && !f->error && errno != EINTR) f->error = errno;
 }
 
@@ -169,7 +175,7 @@ static int folder_sync(const char *path, struct err *e) {
     const char *name = slash ? folder : ".";
     int descriptor = descriptor_open(name, O_RDONLY);
     if (descriptor < 0) return errno == EACCES ? 0 : err_set(e, "%s: %s", name, strerror(errno));
-    int error = fsync(descriptor) != 0 ? errno : 0;
+    int error = descriptor_sync(descriptor);
     close(descriptor);
     bool refused = error == EINVAL || error == EBADF || error == ENOTSUP || error == ENOSYS;
     return error && !refused ? err_set(e, "%s: %s", name, strerror(error)) : 0;
