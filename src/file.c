@@ -240,12 +240,10 @@ int file_append_text(const char *path, const char *text, struct err *e) {
     off_t before = lseek(f.descriptor, 0, SEEK_END);
     if (before < 0) f.error = errno;
     file_add(&f, text, strlen(text));
-    stream_flush(&f);
-    int error = f.error;
-    if (error && before >= 0 && ftruncate(f.descriptor, before) != 0)
-        f.error = errno; // half a line helps nobody
     stream_close(&f, false);
-    return f.error ? err_set(e, "%s: %s", path, strerror(error ? error : f.error)) : 0;
+    if (!f.error) return 0;
+    if (before >= 0 && truncate(path, before) != 0) before = -1; // half a line helps nobody
+    return err_set(e, "%s: %s", path, strerror(f.error));
 }
 
 int file_create(const char *path, struct err *e) {
@@ -335,7 +333,7 @@ int file_join(char *out, size_t out_size, const char *folder, const char *name, 
 int file_sync(const char *path, struct err *e) {
     int descriptor = descriptor_open(path, O_RDONLY);
     if (descriptor < 0) return err_set(e, "%s: %s", path, strerror(errno));
-    int error = fsync(descriptor) != 0 ? errno : 0;
+    int error = descriptor_sync(descriptor);
     close(descriptor);
     return error ? err_set(e, "%s: %s", path, strerror(error)) : 0;
 }

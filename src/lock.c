@@ -50,7 +50,8 @@ static bool is_there(int descriptor, const char *path, bool without) {
 static int try_once(int *descriptor, int *error, const char *path) {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     *error = 0;
-    *descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    do *descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    while (*descriptor < 0 && errno == EINTR);
     if (*descriptor < 0 || fcntl(*descriptor, F_SETLK, &whole) != 0) return *error = errno, -1;
     return is_there(*descriptor, path, false) ? 0 : -1; // who had it before may have removed it meanwhile
 }

@@ -32,37 +32,59 @@ static const struct fault {
     bool on; // and every call after it
     enum after after;
 } faults[] = {
-    {"access", EIO, NULL, false, ANY},      {"close", EIO, NULL, false, ANY},
-    {"close", EINTR, NULL, false, GOOD},    {"dup2", EBUSY, NULL, false, ANY},
-    {"execv", EACCES, NULL, false, ANY},    {"fork", EAGAIN, NULL, false, ANY},
-    {"fstat", EIO, NULL, false, ANY},       {"fsync", EIO, NULL, false, ANY},
-    {"fsync", EINTR, NULL, false, GOOD},    {"fsync", 0, "kill", false, KILLED},
-    {"ftruncate", EIO, NULL, false, ANY},   {"lseek", EIO, NULL, false, ANY},
-    {"mkdir", ENOSPC, NULL, false, ANY},    {"mkstemp", EROFS, NULL, false, ANY},
-    {"open", EACCES, NULL, false, ANY},     {"open", EMFILE, NULL, true, ANY},
-    {"open", EINTR, NULL, false, GOOD},     {"open", 0, "kill", false, KILLED},
-    {"opendir", EMFILE, NULL, false, ANY},  {"posix_spawnp", EAGAIN, NULL, false, ANY},
-    {"read", EIO, NULL, false, ANY},        {"read", EINTR, NULL, false, GOOD},
-    {"read", 0, "half", false, GOOD},       {"read", 0, "half", true, GOOD},
-    {"read", 0, "end", false, ANY},         {"readdir", EIO, NULL, false, ANY},
-    {"readlink", EACCES, NULL, false, ANY}, {"rename", EACCES, NULL, false, ANY},
-    {"rename", 0, "kill", false, KILLED},   {"rmdir", EACCES, NULL, false, ANY},
-    {"stat", EIO, NULL, false, ANY},        {"unlink", EACCES, NULL, false, ANY},
-    {"waitpid", EINTR, NULL, false, GOOD},  {"write", ENOSPC, NULL, false, ANY},
-    {"write", ENOSPC, NULL, true, ANY},     {"write", EINTR, NULL, false, GOOD},
-    {"write", 0, "half", false, GOOD},      {"write", 0, "half", true, GOOD},
+    {"access", EIO, NULL, false, ANY},
+    {"close", EIO, NULL, false, ANY},
+    {"close", EINTR, NULL, false, GOOD},
+    {"dup2", EBUSY, NULL, false, ANY},
+    {"execv", EACCES, NULL, false, ANY},
+    {"fcntl", ENOLCK, NULL, false, ANY},
+    {"fork", EAGAIN, NULL, false, ANY},
+    {"fstat", EIO, NULL, false, ANY},
+    {"fsync", EIO, NULL, false, ANY},
+    {"fsync", EINTR, NULL, false, GOOD},
+    {"fsync", 0, "kill", false, KILLED},
+    {"ftruncate", EIO, NULL, false, ANY},
+    {"lseek", EIO, NULL, false, ANY},
+    {"mkdir", ENOSPC, NULL, false, ANY},
+    {"mkstemp", EROFS, NULL, false, ANY},
+    {"open", EACCES, NULL, false, ANY},
+    {"open", EMFILE, NULL, true, ANY},
+    {"open", EINTR, NULL, false, GOOD},
+    {"open", 0, "kill", false, KILLED},
+    {"opendir", EMFILE, NULL, false, ANY},
+    {"posix_spawnp", EAGAIN, NULL, false, ANY},
+    {"pread", EIO, NULL, false, ANY},
+    {"pwrite", ENOSPC, NULL, false, GOOD},
+    {"read", EIO, NULL, false, ANY},
+    {"read", EINTR, NULL, false, GOOD},
+    {"read", 0, "half", false, GOOD},
+    {"read", 0, "half", true, GOOD},
+    {"read", 0, "end", false, ANY},
+    {"readdir", EIO, NULL, false, ANY},
+    {"readlink", EACCES, NULL, false, ANY},
+    {"rename", EACCES, NULL, false, ANY},
+    {"rename", 0, "kill", false, KILLED},
+    {"rmdir", EACCES, NULL, false, ANY},
+    {"stat", EIO, NULL, false, ANY},
+    {"truncate", EIO, NULL, false, ANY},
+    {"unlink", EACCES, NULL, false, ANY},
+    {"waitpid", EINTR, NULL, false, GOOD},
+    {"write", ENOSPC, NULL, false, ANY},
+    {"write", ENOSPC, NULL, true, ANY},
+    {"write", EINTR, NULL, false, GOOD},
+    {"write", 0, "half", false, GOOD},
+    {"write", 0, "half", true, GOOD},
     {"write", 0, "kill", false, KILLED},
 };
 enum { FAULTS = sizeof faults / sizeof *faults };
 
 // --- commands ------------------------------------------------------------------------------------------------------
 
-// Started in a folder `work` beside `in`. `before` makes what is there at first, `broken` with a fault, after which exit
-// status 1 is wanted; `again` is how the same is done after a failure, where that is not by the same words.
+// Started in a folder `work` beside `in`. `before` makes what is there at first, `killed` by that fault; `again` is how the same is done after a failure, where that is not by the same words.
 static const struct command {
     const char *name;
     int depth; // whose calls fail: the program's own, or its children's
-    const char *before[WORDS], *broken, *words[WORDS], *again[WORDS], *if_there;
+    const char *before[WORDS], *killed, *words[WORDS], *again[WORDS], *if_there;
 } commands[] = {
 #define TRAIN "train", "../in/config.json", "--out", "out", "--threads", "1", "--quiet"
 #define RESUME TRAIN, "--no-report", "--resume"
@@ -70,7 +92,7 @@ static const struct command {
     {"train-report", .words = {TRAIN}, .again = {TRAIN, "--resume"},
      .if_there = "out/checkpoint.safetensors"},
     {"train-over", .before = {TRAIN, "--no-report", "seed=2"}, .words = {TRAIN, "--no-report"}},
-    {"resume", .before = {TRAIN, "--no-report"}, .broken = "rename:5:28", .words = {RESUME}},
+    {"resume", .before = {TRAIN, "--no-report"}, .killed = "rename:5:kill", .words = {RESUME}},
     {"eval", .words = {"eval", "../in/run", "--threads", "1", "--json", "--logits", "l.npy", "--inputs",
                        "i.npy", "--labels", "y.npy"}},
     {"inspect", .words = {"inspect", "../in/run"}},
@@ -264,7 +286,8 @@ static void command_run(struct tally *t, const struct command *c, int every, lon
     struct tally own = {.failed = 0};
     time_t start = time(NULL);
     shell("rm -rf work before wanted && mkdir work");
-    if (is_given(c->before) && run(c->before, c->broken ? c->broken : "", false) != (c->broken != NULL))
+    if (is_given(c->before) &&
+        run(c->before, c->killed ? c->killed : "", false) != (c->killed ? -SIGKILL : 0))
         die("what comes before a command fails");
     shell("cp -a work before && rm -f counts.txt");
     if (run(c->words, "", true) != 0) {
@@ -318,8 +341,23 @@ static void sets_write(void) {
         snprintf(path, sizeof path, "in/cifar10/%s.bin", batches[i]);
         bytes_write(path, NULL, 0, 5 * 3073, 10);
     }
-    text_write("in/text.txt", "so it goes on and on, for as long as a text must be that is cut into windows; "
-                              "the quick brown fox jumps over the lazy dog, and the dog does not mind.\n");
+    char text[2001] = "";
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = "a text of more than one kind of letter.\n"[i % 40];
+    text_write("in/text.txt", text);
+}
+
+// It draws the same for all plots, and at once.
+static void gnuplot_write(void) {
+    char path[2 * PATH], folder[PATH];
+    const char *usual = getenv("PATH");
+    shell("mkdir in/bin");
+    text_write("in/bin/gnuplot", "#!/bin/sh\ncat >/dev/null\n"
+                                 "echo '<svg><g id=\"gnuplot_canvas\"><path d=\"M0 0h9\"/></g></svg>'\n");
+    shell("chmod +x in/bin/gnuplot");
+    if (!getcwd(folder, sizeof folder)) die("where am I?");
+    snprintf(path, sizeof path, "%s/in/bin:%s", folder, usual ? usual : "/usr/bin:/bin");
+    setenv("PATH", path, 1);
 }
 
 static void inputs_make(void) {
@@ -332,6 +370,7 @@ static void inputs_make(void) {
     shell("rm -rf faults.d && mkdir -p faults.d");
     if (chdir("faults.d") != 0) die("faults.d");
     shell("mkdir -p work in/mnist in/cifar10 in/npy");
+    gnuplot_write();
     text_write("in/config.json", config);
     text_write("in/compare.json", compare);
     sets_write();

@@ -7,6 +7,8 @@
 // WHAT is a number of errno; "half": half of the bytes; "end": no bytes, as at the end of a file; "kill": SIGKILL before
 // the call. DEPTH is 0 in the process that was started so, the default, 1 in its children.
 //
+// A test that is linked so itself calls seam_fault.
+//
 // Source of --wrap: manual of GNU ld, options.
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +23,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/faults/seam.h"
 
 enum call {
 #define CALL(name) CALL_##name,
@@ -57,6 +61,12 @@ static void wanted_read(const char *text) {
     seam.error = atoi(what);
     seam.kill = strcmp(what, "kill") == 0;
     seam.fault = strcmp(what, "half") == 0 ? HALF : strcmp(what, "end") == 0 ? END : FAIL;
+}
+
+void seam_fault(const char *text) {
+    memset(seam.count, 0, sizeof seam.count);
+    seam.call = -1;
+    if (text) wanted_read(text);
 }
 
 __attribute__((constructor)) static void seam_open(void) {
@@ -103,6 +113,7 @@ WRAP(pid_t, fork, -1, (void), ())
 WRAP(int, fstat, -1, (int descriptor, struct stat *info), (descriptor, info))
 WRAP(int, fsync, -1, (int descriptor), (descriptor))
 WRAP(int, ftruncate, -1, (int descriptor, off_t size), (descriptor, size))
+WRAP(int, link, -1, (const char *from, const char *to), (from, to))
 WRAP(off_t, lseek, -1, (int descriptor, off_t at, int from), (descriptor, at, from))
 WRAP(int, mkdir, -1, (const char *path, mode_t mode), (path, mode))
 WRAP(int, mkstemp, -1, (char *path), (path))
@@ -111,11 +122,15 @@ WRAP(int, posix_spawnp, errno,
      (pid_t * child, const char *program, const posix_spawn_file_actions_t *actions,
       const posix_spawnattr_t *attributes, char *const *words, char *const *environment),
      (child, program, actions, attributes, words, environment))
+WRAP(ssize_t, pread, -1, (int descriptor, void *bytes, size_t size, off_t at), (descriptor, bytes, size, at))
+WRAP(ssize_t, pwrite, -1, (int descriptor, const void *bytes, size_t size, off_t at),
+     (descriptor, bytes, size, at))
 WRAP(struct dirent *, readdir, NULL, (DIR * entries), (entries))
 WRAP(ssize_t, readlink, -1, (const char *path, char *out, size_t size), (path, out, size))
 WRAP(int, rename, -1, (const char *from, const char *to), (from, to))
 WRAP(int, rmdir, -1, (const char *path), (path))
 WRAP(int, stat, -1, (const char *path, struct stat *info), (path, info))
+WRAP(int, truncate, -1, (const char *path, off_t size), (path, size))
 WRAP(int, unlink, -1, (const char *path), (path))
 WRAP(pid_t, waitpid, -1, (pid_t child, int *status, int options), (child, status, options))
 
@@ -126,6 +141,16 @@ int __wrap_open(const char *path, int flags, ...) {
     unsigned mode = flags & O_CREAT ? va_arg(args, unsigned) : 0;
     va_end(args);
     return strike(CALL_open) ? -1 : __real_open(path, flags, mode);
+}
+
+int __real_fcntl(int descriptor, int command, ...);
+int __wrap_fcntl(int descriptor, int command, ...);
+int __wrap_fcntl(int descriptor, int command, ...) {
+    va_list args;
+    va_start(args, command);
+    void *lock = command == F_GETFD ? NULL : va_arg(args, void *);
+    va_end(args);
+    return strike(CALL_fcntl) ? -1 : __real_fcntl(descriptor, command, lock);
 }
 
 // The descriptor is closed all the same, as Linux does.

@@ -164,11 +164,11 @@ static int found_check(const struct walk *w, const char *path, const char *below
     char before[PATH], wanted[PATH], plain[PATH];
     snprintf(plain, sizeof plain, "%s", below);
     bool kept = kept_strip(plain);
-    if (ends(path, ".tmp") || strncmp(strrchr(below, '/'), "/tally-", 7) == 0)
-        return w->litter ? 0 : err_set(e, "%s: was left", path);
     snprintf(before, sizeof before, "%s%s", w->before ? w->before : "", plain);
     snprintf(wanted, sizeof wanted, "%s%s", w->wanted, plain);
     if (state_same(path, wanted) || (w->before && state_same(path, before))) return 0;
+    if (ends(path, ".tmp") || strncmp(strrchr(below, '/'), "/tally-", 7) == 0)
+        return w->litter ? 0 : err_set(e, "%s: was left", path);
     if (ends(path, ".log") && file_bytes(path) == 0) return 0; // of a child that said nothing, not looked at
     if (!w->before && !kept)
         return err_set(e, "%s: %s", path, file_exists(wanted) ? "another result" : "should not be there");
