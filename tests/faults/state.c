@@ -120,7 +120,25 @@ static int html_check(const char *path, struct err *e) {
     return result;
 }
 
+// A table of what was done: every line has as many commas as the first.
+static int csv_check(const char *path, struct err *e) {
+    size_t size;
+    char *text = (char *)file_read_new(&size, path, LIMIT, e);
+    int result = !text ? -1 : size && text[size - 1] == '\n' ? 0 : err_set(e, "%s: ends within a line", path);
+    int commas[2] = {-1, 0};
+    for (char *c = text; result == 0 && *c; c++) {
+        commas[1] += *c == ',';
+        if (*c != '\n') continue;
+        if (commas[0] < 0) commas[0] = commas[1];
+        if (commas[1] != commas[0]) result = err_set(e, "%s: a line of other columns", path);
+        commas[1] = 0;
+    }
+    mem_free(text);
+    return result;
+}
+
 static int file_check(const char *path, struct err *e) {
+    if (ends(path, ".csv")) return csv_check(path, e);
     if (ends(path, ".jsonl")) return lines_check(path, e);
     if (ends(path, ".html")) return html_check(path, e);
     if (ends(path, ".log")) return 0; // of a child, whatever it said
@@ -160,6 +178,13 @@ static bool kept_strip(char *path) {
     return true;
 }
 
+// Checkpoints beside the last one: where one could not be written, an older one stays in its place, and the run goes on with a
+// warning.
+static bool is_spare(const char *name) {
+    return ends(name, ".safetensors") &&
+           (strncmp(name, "checkpoint-", 11) == 0 || strcmp(name, "best.safetensors") == 0);
+}
+
 static int found_check(const struct walk *w, const char *path, const char *below, struct err *e) {
     char before[PATH], wanted[PATH], plain[PATH];
     snprintf(plain, sizeof plain, "%s", below);
@@ -170,6 +195,7 @@ static int found_check(const struct walk *w, const char *path, const char *below
     if (ends(path, ".tmp") || strncmp(strrchr(below, '/'), "/tally-", 7) == 0)
         return w->litter ? 0 : err_set(e, "%s: was left", path);
     if (ends(path, ".log") && file_bytes(path) == 0) return 0; // of a child that said nothing, not looked at
+    if (is_spare(strrchr(below, '/') + 1)) return file_exists(path) ? file_check(path, e) : 0;
     if (!w->before && !kept)
         return err_set(e, "%s: %s", path, file_exists(wanted) ? "another result" : "should not be there");
     return file_check(path, e);
