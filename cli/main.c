@@ -60,6 +60,7 @@ static int verb_run(int argc, char **argv) {
 int main(int argc, char **argv) {
     cli_streams_open();
     parallel_start(argv);
+    signal(SIGCHLD, SIG_DFL); // who started us may ignore it, and the ends of children with it
     signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its write, and no end of a run
     return cli_streams_close(verb_run(argc, argv));
 }

@@ -323,19 +323,15 @@ static void failure_tell(const struct job *job, int status, struct err *e) {
     mem_free(text);
 }
 
-static bool nothing_said(const char *log) {
-    uint64_t size;
-    struct err ignored;
-    return file_size(&size, log, &ignored) == 0 && size == 0;
-}
-
 static void child_ended(struct crew *c, const struct job *job, int status, struct err *e) {
     bool good = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3);
     if (good) {
         char path[PATH_LENGTH];
+        uint64_t said;
+        struct err ignored;
         c->ended++, c->epochs += (double)job->epochs;
         end_say(c, job);
-        if (nothing_said(beside(path, job, "log"))) file_remove(path);
+        if (file_size(&said, beside(path, job, "log"), &ignored) == 0 && said == 0) file_remove(path);
     } else if (!c->stopping && !c->failed) {
         c->failed = true;
         failure_tell(job, status, e);
@@ -348,14 +344,19 @@ static void children_reap(struct crew *c, struct err *e) {
         struct child child = c->children[i];
         int status;
         pid_t pid = waitpid(child.pid, &status, WNOHANG);
-        if (pid != child.pid) {
+        if (pid == 0 || (pid < 0 && errno == EINTR)) {
             i++;
             continue;
         }
+        int lost = pid < 0 ? errno : 0;
         memmove(&c->children[i], &c->children[i + 1], (size_t)(--c->running - i) * sizeof child);
         c->total -= (double)child.first; // epochs of an earlier process are no work of this one
         c->epochs -= (double)child.first;
-        child_ended(c, child.job, status, e);
+        if (!lost)
+            child_ended(c, child.job, status, e);
+        else if (!c->failed)
+            c->failed = true,
+            err_set(e, "%.200s: its training is lost sight of: %s", child.job->folder, strerror(lost));
     }
 }
 

@@ -191,6 +191,24 @@ static void failures(void **state) {
     jobs_free(&jobs);
 }
 
+// Nobody waits for ever for children whose ends the system does not tell.
+static void ends_are_missed(void **state) {
+    (void)state;
+    struct jobs jobs = {0};
+    struct err e;
+    ADD(&jobs, "missed/a", "epochs=1");
+    signal(SIGCHLD, SIG_IGN);
+    int result = run(&jobs, 1, &e);
+    signal(SIGCHLD, SIG_DFL);
+    assert_int_equal(result, -1);
+    assert_string_equal(e.text, "missed/a: its training is lost sight of: No child processes");
+    jobs_free(&jobs);
+    char command[512];
+    snprintf(command, sizeof command,
+             "trap '' CHLD; exec '%s' sweep small.json seed=1,2 epochs=1 --out missed --quiet", TEST_PROGRAM);
+    assert_int_equal(system(command), 0); // the program itself wants to know
+}
+
 static int folder_make(void **state) {
     (void)state;
     static char folder[] = "jobs-XXXXXX";
@@ -210,6 +228,7 @@ int main(void) {
         cmocka_unit_test(resumed),
         cmocka_unit_test(stopped_and_resumed),
         cmocka_unit_test(failures),
+        cmocka_unit_test(ends_are_missed),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
 }

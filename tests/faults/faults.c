@@ -68,6 +68,7 @@ static const struct fault {
     {"stat", EIO, NULL, false, ANY},
     {"truncate", EIO, NULL, false, ANY},
     {"unlink", EACCES, NULL, false, ANY},
+    {"waitpid", ECHILD, NULL, false, ANY},
     {"waitpid", EINTR, NULL, false, GOOD},
     {"write", ENOSPC, NULL, false, ANY},
     {"write", ENOSPC, NULL, true, ANY},
