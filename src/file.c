@@ -104,6 +104,16 @@ unsigned char *file_read_end_new(size_t *size, const char *path, size_t most, st
     return bytes;
 }
 
+size_t file_peek(void *out, size_t room, const char *path) {
+    int descriptor = descriptor_open(path, O_RDONLY | O_NONBLOCK);
+    if (descriptor < 0) return 0;
+    ssize_t count;
+    do count = read(descriptor, out, room);
+    while (count < 0 && errno == EINTR);
+    close(descriptor);
+    return count > 0 ? (size_t)count : 0;
+}
+
 // --- streams -------------------------------------------------------------------------------------------------------
 
 struct file_stream {

@@ -1,6 +1,6 @@
 // Files from outside, read whole and within a limit; files of ours, written so that they are there whole or
-// not. Every file that Tally touches is touched here, by the system's own calls: what fails, or is done in part only, is
-// seen and told.
+// not. Every file that Tally touches is touched here (and in src/lock), by the system's own calls: what fails, or is done
+// in part only, is seen and told.
 #ifndef TALLY_SRC_FILE_H
 #define TALLY_SRC_FILE_H
 
@@ -12,6 +12,9 @@ unsigned char *file_read_new(size_t *size, const char *path, size_t limit, struc
 
 // At most the last `most` bytes of the file, for one that others may be writing; else as file_read_new.
 unsigned char *file_read_end_new(size_t *size, const char *path, size_t most, struct err *e);
+
+// The first bytes of a file, `room` at most; how many, 0 when it can't be read. For the system's own, which have no size.
+size_t file_peek(void *out, size_t room, const char *path);
 
 // A file that is being written. What goes wrong is kept, told by whoever gave the stream, and nothing is written after it.
 struct file_stream;

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "src/file.h"
+
 // Control groups, version 2 and 1; "max" or a number beyond any machine where there is no limit.
 static const char *const group_files[] = {"/sys/fs/cgroup/memory.max",
                                           "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
@@ -16,12 +18,9 @@ double memory_machine(void) {
     double least = pages > 0 && size > 0 ? (double)pages * (double)size : (double)INFINITY;
     for (int i = 0; i < 2; i++) {
         char line[32] = "";
-        FILE *f = fopen(group_files[i], "r");
-        if (!f) continue;
-        char *end, *got = fgets(line, sizeof line, f);
-        double bytes = got ? strtod(line, &end) : 0;
+        file_peek(line, sizeof line - 1, group_files[i]);
+        double bytes = strtod(line, NULL);
         if (bytes > 0 && bytes < least) least = bytes;
-        fclose(f);
     }
     return least;
 }

@@ -183,32 +183,6 @@ static void path_too_long(void **state) {
     assert_string_equal(e.text, wanted);
 }
 
-static void lines_are_added(void **state) {
-    char path[PATH], wanted[2 * PATH], line[3001] = "";
-    struct err e = {""};
-    struct rlimit old, tight;
-    path_of(path, state, "a");
-    assert_int_equal(file_append_text(path, "one\n", &e), 0);
-    assert_int_equal(file_append_text(path, "two\n", &e), 0);
-    assert_content(path, "one\ntwo\n", 8);
-    // What does not fit leaves nothing of itself.
-    memset(line, 'x', sizeof line - 1);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    tight = (struct rlimit){1000, old.rlim_max};
-    signal(SIGXFSZ, SIG_IGN);
-    setrlimit(RLIMIT_FSIZE, &tight);
-    int result = file_append_text(path, line, &e);
-    setrlimit(RLIMIT_FSIZE, &old);
-    assert_int_equal(result, -1);
-    snprintf(wanted, sizeof wanted, "%s: File too large", path);
-    assert_string_equal(e.text, wanted);
-    assert_content(path, "one\ntwo\n", 8);
-    path_of(path, state, "no/a");
-    assert_int_equal(file_append_text(path, "x", &e), -1);
-    snprintf(wanted, sizeof wanted, "%s: No such file or directory", path);
-    assert_string_equal(e.text, wanted);
-}
-
 static int three_write(void *context, struct file_stream *f, struct err *e) {
     file_print(f, "%*d|%s|%5.2f", 3000, 7, (const char *)context, 1.5); // longer than what is printed at once
     (void)e;
@@ -271,6 +245,10 @@ static void the_end_of_a_file(void **state) {
         assert_int_equal(size, strlen(rows[i].text));
         mem_free(text);
     }
+    char start[6] = "";
+    assert_int_equal(file_peek(start, 5, path), 5);
+    assert_string_equal(start, "hello");
+    assert_int_equal(file_peek(start, 5, *state) + file_peek(start, 5, "no/such"), 0);
     assert_null(file_read_end_new(&size, *state, 5, &e));
     snprintf(wanted, sizeof wanted, "%s: not a file", (char *)*state);
     assert_string_equal(e.text, wanted);
@@ -452,7 +430,6 @@ int main(void) {
         IN_FOLDER(full_disk_keeps_the_old),
         IN_FOLDER(unwritable_places),
         cmocka_unit_test(path_too_long),
-        IN_FOLDER(lines_are_added),
         IN_FOLDER(temporary_files),
         IN_FOLDER(reading_has_limits),
         IN_FOLDER(the_end_of_a_file),

@@ -242,7 +242,7 @@ static const char *again_check(const struct command *c, bool litter, struct err 
 static const char *fault_check(const struct command *c, const struct fault *f, const char *fault, int *status,
                                struct err *e) {
     bool kill = f->after == KILLED,
-         litter = kill || strcmp(f->call, "unlink") == 0 || strcmp(f->call, "rmdir") == 0;
+         litter = kill || c->killed || strcmp(f->call, "unlink") == 0 || strcmp(f->call, "rmdir") == 0;
     before_restore();
     *status = run(c->words, fault, false);
     if (*status == -1000) return "hangs";

@@ -72,6 +72,12 @@ static int read_end_do(const char *path, struct err *e) {
     return text ? good ? 0 : 1 : -1;
 }
 
+static int peek_do(const char *path, struct err *e) {
+    char start[4] = "";
+    size_t count = file_peek(start, 3, path);
+    return count == 3 && strcmp(start, "old") == 0 ? 0 : count ? 1 : err_set(e, "nothing");
+}
+
 static int names_do(const char *path, struct err *e) {
     (void)path;
     int count = 99;
@@ -164,6 +170,9 @@ static const struct {
     {read_end_do, "fstat:1:5", "file_faults/a: Input/output error", old},
     {read_end_do, "read:1:half", NULL, old},
     {read_end_do, "read:1:end", "file_faults/a: ends after 0 of 3 bytes", old},
+    {peek_do, "open:1:5", "nothing", old},
+    {peek_do, "read:1:5", "nothing", old},
+    {peek_do, "read:1:4", NULL, old},
     {names_do, "opendir:1:24", "file_faults: Too many open files", old},
     {names_do, "readdir:1:5", "file_faults: Input/output error", old},
     {names_do, "readdir:3:5", "file_faults: Input/output error", old},
