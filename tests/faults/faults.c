@@ -262,10 +262,17 @@ static bool is_polled(const char *call) {
     return strcmp(call, "waitpid") == 0;
 }
 
+// Between fork and another program's start nobody counts; each child begins with its parent's numbers, which are 0.
+static long unseen_count(const char *call, int depth) {
+    long most = strcmp(call, "dup2") == 0 ? 2 : strcmp(call, "execv") == 0;
+    return count_of("fork", depth) ? most : 0;
+}
+
 static void faults_run(struct tally *t, const struct command *c, int every, long *turn) {
     for (int k = 0; k < FAULTS; k++) {
         const struct fault *f = &faults[k];
         long count = count_of(f->call, c->depth);
+        count = count ? count : unseen_count(f->call, c->depth);
         if (is_polled(f->call) && count > SOME) count = SOME;  // as often as it takes
         if (f->on && f->after == GOOD && count > 1) count = 1; // from the first on is all of them
         for (long n = 1; n <= count; n++) {
