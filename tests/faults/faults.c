@@ -394,7 +394,7 @@ static void inputs_make(void) {
 // -------------------------------------------------------------------------------------------------------------------
 
 static void table_print(const struct tally *t) {
-    printf("\n%-14s %-8s %8s %9s\n", "call", "fault", "injected", "harmless");
+    printf("\n%-14s %-28s %8s %8s\n", "call", "fault", "injected", "harmless");
     long injected = 0, survived = 0;
     for (int k = 0; k < FAULTS; k++) {
         const struct fault *f = &faults[k];
@@ -407,10 +407,17 @@ static void table_print(const struct tally *t) {
            injected - survived - t->failed, t->failed);
 }
 
+static bool is_command(const char *word) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(word, commands[i].name) == 0) return true;
+    return false;
+}
+
 int main(int argc, char **argv) {
     int every = 1, first = 1;
     if (argc > 2 && strcmp(argv[1], "--every") == 0) every = atoi(argv[2]), first = 3;
-    if (every < 1) die("usage: faults [--every N] [COMMAND ...]");
+    for (int k = first; k < argc; k++) every = is_command(argv[k]) ? every : 0;
+    if (every < 1) die("usage: faults [--every N] [COMMAND ...]; the commands are in tests/faults/faults.c");
     // A sanitizer's report has a status of its own, and the program does not start itself anew.
     setenv("ASAN_OPTIONS", "exitcode=99", 1);
     setenv("UBSAN_OPTIONS", "exitcode=99:print_stacktrace=1", 1);
