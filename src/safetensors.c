@@ -22,7 +22,7 @@ enum dtype dtype_real(void) {
     return sizeof(real) == 8 ? DTYPE_F64 : DTYPE_F32;
 }
 
-static size_t tensor_bytes(const struct safetensor *t) {
+size_t safetensor_bytes(const struct safetensor *t) {
     for (int d = 0; d < t->shape.rank; d++)
         if (t->shape.dim[d] == 0) return 0;
     return shape_size(t->shape) * dtype_bytes(t->dtype);
@@ -50,7 +50,7 @@ static int content_write(void *context, struct file_stream *f, struct err *e) {
     uint64_t length = c->header_size;
     file_add(f, &length, PREFIX);
     file_print(f, "%-*s", (int)c->header_size, c->header);
-    for (int i = 0; i < c->count; i++) file_add(f, c->tensors[i].bytes, tensor_bytes(&c->tensors[i]));
+    for (int i = 0; i < c->count; i++) file_add(f, c->tensors[i].bytes, safetensor_bytes(&c->tensors[i]));
     return 0;
 }
 
@@ -66,7 +66,7 @@ int safetensors_write(const char *path, struct safetensor *tensors, int count, c
         struct json *entry = json_object_new(), *shape = json_array_new(), *offsets = json_array_new();
         for (int d = 0; d < tensors[i].shape.rank; d++) json_add_number(shape, NULL, tensors[i].shape.dim[d]);
         json_add_number(offsets, NULL, (double)offset);
-        offset += tensor_bytes(&tensors[i]);
+        offset += safetensor_bytes(&tensors[i]);
         json_add_number(offsets, NULL, (double)offset);
         json_add_string(entry, "dtype", dtypes[tensors[i].dtype].name);
         json_add(entry, "shape", shape);
@@ -101,7 +101,7 @@ static int shape_read(struct shape *shape, size_t *size, const struct json *node
     *size = 1;
     for (int i = 0; i < shape->rank; i++) {
         int64_t dim;
-        if (json_read_int(&dim, json_item(node, i), 1, 1 << 30, path, e) != 0) return -1;
+        if (json_read_int(&dim, json_item(node, i), 0, 1 << 30, path, e) != 0) return -1;
         shape->dim[i] = (int)dim;
         if (!size_mul(size, *size, (size_t)dim)) return err_set(e, "%s: too large", path);
     }
@@ -222,7 +222,7 @@ uint64_t safetensors_checksum(const struct safetensor *tensors, int count, const
         uint64_t one = hash(start, t->name, strlen(t->name) + 1);
         one = hash(one, dtypes[t->dtype].name, strlen(dtypes[t->dtype].name) + 1);
         one = hash(one, t->shape.dim, (size_t)t->shape.rank * sizeof *t->shape.dim);
-        sum += hash(one, t->bytes, tensor_bytes(t));
+        sum += hash(one, t->bytes, safetensor_bytes(t));
     }
     for (const struct json *entry = json_first(metadata); entry; entry = json_next(entry)) {
         const char *key = json_key(entry), *value = json_string(entry);

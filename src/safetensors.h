@@ -14,7 +14,7 @@ enum { SAFETENSORS_NAME = 160 };
 struct safetensor {
     char name[SAFETENSORS_NAME];
     enum dtype dtype;
-    struct shape shape;
+    struct shape shape; // a dimension may be 0: no numbers
     const void
         *bytes; // writing: the caller's; reading: inside the file's memory, 8-byte aligned for its dtype
 };
@@ -30,9 +30,11 @@ struct safetensors {
 size_t dtype_bytes(enum dtype type);
 enum dtype dtype_real(void);
 
+// Bytes of all the tensor's numbers; its shape may have a dimension of 0, which shape_size does not take.
+size_t safetensor_bytes(const struct safetensor *t);
+
 // Writes atomically. Tensors are sorted by falling alignment, then name (the list is reordered); metadata, an
-// object of strings, may be NULL. A dimension may be 0 here: no entries. Native byte order must be
-// little-endian.
+// object of strings, may be NULL. Native byte order must be little-endian.
 int safetensors_write(const char *path, struct safetensor *tensors, int count, const struct json *metadata,
                       struct err *e);
 
