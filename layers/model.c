@@ -16,7 +16,13 @@ const struct layer_type *const layer_types[] = {
 #undef LAYER
     NULL};
 
-enum { TYPES = sizeof layer_types / sizeof *layer_types, LAYERS_LIMIT = 1000, PARAMS_LIMIT = 1 << 30 };
+// LAYERS_TOTAL: of all lists together, since experts build theirs many times over, and may hold experts.
+enum {
+    TYPES = sizeof layer_types / sizeof *layer_types,
+    LAYERS_LIMIT = 1000,
+    LAYERS_TOTAL = 10000,
+    PARAMS_LIMIT = 1 << 30
+};
 
 const struct field layer_no_fields[] = {FIELD_END};
 
@@ -38,6 +44,8 @@ static int layer_build(struct model *m, const struct json *node, const char *pat
     if (json_read_named(&name, &options, node, path, e) != 0) return -1;
     const struct layer_type *type = type_find(name, path, e);
     if (!type) return -1;
+    if (++ps->layers > LAYERS_TOTAL)
+        return err_set(e, "%s: more than %d layers in all lists together", path, LAYERS_TOTAL);
     l->type = type;
     l->config = mem_new(1, type->config_size);
     int number = 1;

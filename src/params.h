@@ -67,6 +67,7 @@ struct params {
     bool *unset;    // [shards][count]: of this step, the shard's part of the gradient means nothing yet
     int shard_rows; // samples a shard must have for its statistics: set by layers, 0 when none cares
     int tokens;     // the samples must be tokens below this: set by layers, 0 when none cares
+    int layers;     // that were built on them, inner ones too: counted by the model, for its limit
 
     struct piece *pieces; // [piece_count] the blocks again, as portions of work
     int piece_count;
