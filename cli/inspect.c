@@ -103,7 +103,8 @@ static int row_add(struct row *rows, int *row_count, const struct json *s, struc
     static const char *const needed[] = {"test_error", "density", "epochs", "state_bytes_per_weight",
                                          "checkpoint_bytes"};
     const struct json *name = json_find(s, "name"), *dataset = json_find(s, "dataset");
-    if (!name || json_type(name) != JSON_STRING || !dataset || json_type(dataset) != JSON_STRING)
+    if (!name || json_type(name) != JSON_STRING || !dataset || json_type(dataset) != JSON_STRING ||
+        !text_is_plain(json_string(name)) || !text_is_plain(json_string(dataset)))
         return err_set(e, "not a run's summary");
     double value[5];
     const struct json *error = json_find(s, needed[0]);

@@ -71,7 +71,8 @@ static int sections_read(struct config *c, struct err *e) {
     c->dataset = s.dataset;
     c->model = s.model;
     c->optim = s.optim;
-    if (!*c->name || strchr(c->name, '/') || c->name[0] == '.' || strlen(c->name) > 100)
+    if (!*c->name || strchr(c->name, '/') || c->name[0] == '.' || strlen(c->name) > 100 ||
+        !text_is_plain(c->name))
         return err_set(e, "name: '%.60s' can't be a folder's name", c->name);
     if (fields_read(&c->data, config_data_fields, s.data, "data", e) != 0) return -1;
     if (fields_read(&c->data.augment, augment_fields, c->data.augment_node, "data.augment", e) != 0)

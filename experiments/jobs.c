@@ -33,11 +33,13 @@ static const double REDRAW_SECONDS = 0.2;
 
 void jobs_add(struct jobs *jobs, const char *folder, struct json *config) {
     CHECK(strlen(folder) < JOB_FOLDER, "jobs_add: the folder %.60s... is too long", folder);
-    struct job *list = mem_new((size_t)jobs->count + 1, sizeof *list), *job = &list[jobs->count];
-    if (jobs->count) memcpy(list, jobs->list, (size_t)jobs->count * sizeof *list);
-    mem_free(jobs->list);
-    jobs->list = list;
-    jobs->count++;
+    if ((jobs->count & (jobs->count - 1)) == 0) { // full: room for twice as many
+        struct job *list = mem_new((size_t)jobs->count * 2 + 1, sizeof *list);
+        if (jobs->count) memcpy(list, jobs->list, (size_t)jobs->count * sizeof *list);
+        mem_free(jobs->list);
+        jobs->list = list;
+    }
+    struct job *job = &jobs->list[jobs->count++];
     strcpy(job->folder, folder);
     job->config = config;
     const struct json *epochs = json_at(config, "train.epochs");
@@ -174,7 +176,8 @@ static void child_look(struct child *c) {
     while (start && tail[start - 1] != '\n') start--;
     struct json *line = json_parse_new(tail + start, used - start, &ignored);
     mem_free(tail);
-    if (member_number(line, "epoch") >= 1) c->epoch = (int64_t)member_number(line, "epoch");
+    double epoch = member_number(line, "epoch");
+    if (epoch >= 1 && epoch <= INT32_MAX) c->epoch = (int64_t)epoch;
     c->error = member_number(line, "validation_error");
     c->loss = member_number(line, "validation_loss");
     json_free(line);

@@ -10,8 +10,16 @@
 #include "experiments/train.h"
 #include "src/file.h"
 
-enum { PATH_LENGTH = 4200, METRICS_LIMIT = 1 << 28, HISTOGRAM_LIMIT = 1 << 24, COUNTER_BINS = 32 };
+enum {
+    PATH_LENGTH = 4200,
+    METRICS_LIMIT = 1 << 28,
+    HISTOGRAM_LIMIT = 1 << 24,
+    COUNTER_BINS = 32,
+    LAYERS_MAX = 10000
+};
 static const double ERROR_FLOOR = 0.01; // percent: where an error of zero stands on a log axis
+static const double AXIS_LIMIT =
+    1e100; // files may hold any number: larger ones, and smaller than 1 / this on a log axis
 
 static const struct plot kinds[PLOT_KINDS] = {
     {"trade", "Error against density",
@@ -56,11 +64,13 @@ enum { LOSS_KINDS = sizeof loss_kinds / sizeof *loss_kinds };
 // ---------------------------------------------------------------------------------------------------------
 
 static struct series *series_add(struct plot *p, const char *name, int room, int place) {
-    struct series *list = mem_new((size_t)p->count + 1, sizeof *list);
-    if (p->count) memcpy(list, p->list, (size_t)p->count * sizeof *list);
-    mem_free(p->list);
-    p->list = list;
-    struct series *s = &list[p->count++];
+    if ((p->count & (p->count - 1)) == 0) { // full: room for twice as many
+        struct series *list = mem_new((size_t)p->count * 2 + 1, sizeof *list);
+        if (p->count) memcpy(list, p->list, (size_t)p->count * sizeof *list);
+        mem_free(p->list);
+        p->list = list;
+    }
+    struct series *s = &p->list[p->count++];
     snprintf(s->name, sizeof s->name, "%s", name);
     s->points = mem_new((size_t)room, sizeof *s->points);
     s->place = place;
@@ -69,11 +79,11 @@ static struct series *series_add(struct plot *p, const char *name, int room, int
 
 // Leaves out what the axes can't show.
 static void point_add(const struct plot *p, struct series *s, double x, double y, double error) {
-    if (!isfinite(x) || !isfinite(y) || (p->log_x && x <= 0)) return;
+    if (!(fabs(x) <= AXIS_LIMIT && fabs(y) <= AXIS_LIMIT) || (p->log_x && x < 1 / AXIS_LIMIT)) return;
     if (p->log_y && y < ERROR_FLOOR && p->style == PLOT_LINES && strcmp(p->id, "density") != 0)
         y = ERROR_FLOOR;
-    if (p->log_y && y <= 0) return;
-    s->points[s->count++] = (struct point){x, y, isfinite(error) ? error : 0};
+    if (p->log_y && y < 1 / AXIS_LIMIT) return;
+    s->points[s->count++] = (struct point){x, y, fabs(error) <= AXIS_LIMIT ? error : 0};
 }
 
 void plot_free(struct plot *p) {
@@ -173,17 +183,27 @@ static int learning_make(struct plot *p, const struct results *r, int place, str
     return failed ? -1 : 0;
 }
 
+// How many lines give a number for this layer (or, without one, overall).
+static int density_count(const struct json *first, const char *layer) {
+    int count = 0;
+    for (const struct json *l = first; l; l = json_next(l))
+        count += !isnan(layer ? number_at(member(l, "density_per_layer"), layer) : number_at(l, "density"));
+    return count;
+}
+
 // Of a variant's first run: overall, or layer by layer.
 static int density_make(struct plot *p, const struct variant *v, int place, bool layers, struct err *e) {
     bool failed = false;
     struct json *lines = v->count ? plot_metrics_new(v->runs[0].folder, &failed, e) : NULL;
-    int room = lines ? json_count(lines) : 0;
-    const struct json *first = room ? json_first(lines) : NULL;
+    const struct json *first = lines ? json_first(lines) : NULL;
     const struct json *names = layers ? member(first, "density_per_layer") : NULL;
     int count = layers ? (names ? json_count(names) : 0) : 1;
+    if (count > LAYERS_MAX) count = LAYERS_MAX;
     for (int i = 0; i < count; i++) {
         const char *key = layers ? json_key(json_item(names, i)) : "density";
-        struct series *s = series_add(p, layers ? key : v->name, room, place + i);
+        // Room for what is there alone: many names and many lines make a small file.
+        struct series *s =
+            series_add(p, layers ? key : v->name, density_count(first, layers ? key : NULL), place + i);
         for (const struct json *l = first; l; l = json_next(l)) {
             const struct json *from = layers ? member(l, "density_per_layer") : l;
             point_add(p, s, number_at(l, "epoch"), number_at(from, key), 0);
@@ -217,7 +237,7 @@ static int weights_make(struct plot *p, const struct variant *v, int place, bool
     if (!root) return -1;
     const struct json *bins = member(root, "bins"), *list = member(root, "layers");
     double x[HISTOGRAM_BINS] = {0}, count[HISTOGRAM_BINS] = {0}, zeros = 0;
-    bool good = bins && list && json_count(bins) == HISTOGRAM_BINS + 1;
+    bool good = bins && list && json_count(bins) == HISTOGRAM_BINS + 1 && json_count(list) <= LAYERS_MAX;
     for (int b = 0; good && b < HISTOGRAM_BINS; b++)
         x[b] = (number_of(json_item(bins, b)) + number_of(json_item(bins, b + 1))) / 2;
     for (int i = 0; good && i < json_count(list); i++) {

@@ -115,9 +115,8 @@ static struct variant *variant_of(struct results *r, const char *name) {
 // A non-empty string of the summary, or NULL with `e` filled.
 static const char *summary_string(const struct json *s, const char *key, struct err *e) {
     const struct json *node = json_find(s, key);
-    if (node && json_type(node) == JSON_STRING && *json_string(node) &&
-        strlen(json_string(node)) < RESULTS_NAME)
-        return json_string(node);
+    const char *text = node && json_type(node) == JSON_STRING ? json_string(node) : "";
+    if (*text && strlen(text) < RESULTS_NAME && text_is_plain(text)) return text;
     err_set(e, "summary.json: %s is not a name", key);
     return NULL;
 }
@@ -310,8 +309,10 @@ static void estimate_print(char cell[CELL], const struct variant *v, const struc
     }
     int used = c->digits || fabs(s.mean) > 1e15 ? snprintf(cell, CELL, "%.*f", c->digits, s.mean)
                                                 : snprintf(cell, CELL, "%s", log_count(count, s.mean));
+    if (used >= CELL) used = CELL - 1; // files may hold any number, of 300 digits too
     if (c->offset == AT(test_error) || c->offset == AT(test_loss))
         used += snprintf(cell + used, (size_t)(CELL - used), " ± %.*f", c->digits, s.error);
+    if (used >= CELL) used = CELL - 1;
     if (s.n < v->count) snprintf(cell + used, (size_t)(CELL - used), " (%d of %d)", s.n, v->count);
 }
 
@@ -349,8 +350,6 @@ static char (*cells_new(const struct results *r, double low, double high))[CELLS
         const struct variant *v = &r->variants[i];
         char(*row)[CELL] = cells[i + 1];
         snprintf(row[0], CELL, "%s", v->name);
-        for (char *p = row[0]; *p; p++)
-            if ((unsigned char)*p < ' ' || *p == 127) *p = '?';
         snprintf(row[1], CELL, "%d", v->count);
         for (int k = 2; k < CELLS - 1; k++) estimate_print(row[k], v, results_column(r, keys[k]));
         sparkline(row[CELLS - 1], v, results_column(r, "pruned_error_0.5"), low, high);

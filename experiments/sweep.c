@@ -299,6 +299,7 @@ static struct row row_make(const struct sweep *s, const struct jobs *jobs, int i
     struct json *summary = saved_summary_new(job->folder, &ignored), *values = json_object_new();
     const struct json *found = json_find(summary, "status");
     const char *status = found && json_type(found) == JSON_STRING ? json_string(found) : "not done";
+    if (!text_is_plain(status) || strpbrk(status, ",\"")) status = "not done"; // ours are words
     // One that diverged before its first checkpoint has nothing to be compared with.
     char path[PATH_LENGTH];
     bool saved =

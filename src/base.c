@@ -8,6 +8,16 @@
 
 enum { ALIGNMENT = 64, NAME_MAX_LENGTH = 63 };
 
+static bool is_control(char c) {
+    return (unsigned char)c < ' ' || c == 127;
+}
+
+bool text_is_plain(const char *text) {
+    for (; *text; text++)
+        if (is_control(*text)) return false;
+    return true;
+}
+
 int err_set(struct err *e, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -15,7 +25,7 @@ int err_set(struct err *e, const char *format, ...) {
     va_end(args);
     // Names from files end in messages: nothing of them may steer a terminal.
     for (char *c = e->text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+        if (is_control(*c)) *c = '?';
     return -1;
 }
 

@@ -68,6 +68,9 @@ void mem_free(void *memory);
 // A copy of the string; free with mem_free.
 char *mem_string_new(const char *text);
 
+// Whether the text, from a file, may be shown: no control characters, which could steer a terminal.
+bool text_is_plain(const char *text);
+
 // *product = a * b; false when it does not fit. The one helper for sizes that come from outside.
 bool size_mul(size_t *product, size_t a, size_t b);
 

@@ -21,6 +21,12 @@ static void err_set_writes(void **state) {
 }
 
 // However long: cut, and ended by a zero byte.
+static void plain_texts(void **state) {
+    (void)state;
+    assert_true(text_is_plain("") && text_is_plain("größer 99 %"));
+    assert_false(text_is_plain("a\033c") || text_is_plain("\n") || text_is_plain("a\x7f"));
+}
+
 static void err_set_cuts(void **state) {
     (void)state;
     struct guarded {
@@ -257,6 +263,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_set_writes),
         cmocka_unit_test(err_set_cuts),
+        cmocka_unit_test(plain_texts),
         cmocka_unit_test(check_aborts),
         cmocka_unit_test(size_mul_sees_overflow),
         cmocka_unit_test(mem_new_is_zeroed),

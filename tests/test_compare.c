@@ -40,6 +40,8 @@ static const struct {
      "bad.json: variants.a: train.epochs: 0 is not in 1 .. 1000000"},
     {"{\"base\": \"base.json\", \"variants\": {\"a/b\": {}}}", NULL,
      "bad.json: variants.a/b: name: 'a/b' can't be a folder's name"},
+    {"{\"base\": \"base.json\", \"variants\": {\"a\\u001bc\": {}}}", NULL, // it would clear the screen
+     "bad.json: variants.a?c: name: 'a?c' can't be a folder's name"},
     {"{\"base\": \"base.json\", \"variants\": {\"sgd\": {}, \"adam\": {}}}", "sdg",
      "bad.json: variants: unknown variant 'sdg'; known: sgd, adam"},
 };

@@ -223,6 +223,24 @@ static void test_single_run_has_layers(void **state) {
     mem_free(page);
 }
 
+// Files may hold any number. What no axis can show is left out: tics would never come to its end.
+static void test_numbers_off_the_axes(void **state) {
+    static const double strange[] = {1.7e308, 1.1e308, 5e-324, -1e308, 1e-300};
+    static struct made m;
+    bool drawn;
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        results_make(&m, *state);
+        for (int k = 0; k < 2; k++) {
+            m.runs[k].measures.density = strange[i];
+            m.runs[k].measures.test_error = strange[i] * (k ? 1 : 0.5);
+            m.runs[k].measures.pruned_error[0] = strange[i];
+        }
+        char *page = report_of(&m.results, *state, &drawn);
+        assert_true(is_balanced(page));
+        mem_free(page);
+    }
+}
+
 static void test_no_gnuplot(void **state) {
     static struct made m;
     bool drawn = true;
@@ -272,6 +290,7 @@ int main(void) {
                                        IN_FOLDER(test_ids_are_unique),
                                        IN_FOLDER(test_equal_input_equal_bytes),
                                        IN_FOLDER(test_single_run_has_layers),
+                                       IN_FOLDER(test_numbers_off_the_axes),
                                        IN_FOLDER(test_no_gnuplot),
                                        IN_FOLDER(test_folders)};
     return cmocka_run_group_tests_name("report", tests, NULL, NULL);

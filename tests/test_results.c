@@ -217,6 +217,15 @@ static void table(void **state) {
         "curve\nis for 50, 20, 10, 5, 2, 1 and 0.5 %, its height the logarithm of the error, from 1.50 to "
         "90.00 %\n");
     mem_free(text);
+    // A number of 300 digits is cut to its cell.
+    u.runs[0].measures.test_error = u.runs[0].measures.steps_to_goal[2] = 1e308;
+    text = printed_new(&u.results, *state);
+    assert_non_null(strstr(text, "  12,345  "));
+    assert_non_null(
+        strstr(text, "         3.50 ± 0.00   0.3333     6.00   25.00  29.000           27.000  12,345  "));
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        assert_true(strcspn(line, "\n") < 1000);
+    mem_free(text);
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < MEMBERS; k++) ((double *)&u.runs[i].measures)[k] = NAN;
     u.results.count = 1;
@@ -358,6 +367,8 @@ static void refusals(void **state) {
         {"status=[]", "summary.json: status is not a name"},
         {"status=finished", NULL},
         {"name={}", "summary.json: name is not a name"},
+        {"name=\"\\u001b[2J\"", "summary.json: name is not a name"}, // it would clear the screen
+        {"name=\"a\\u007f\"", "summary.json: name is not a name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         summary_change(made.folder[2], cases[i].change);
