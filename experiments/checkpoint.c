@@ -331,6 +331,10 @@ int checkpoint_load(struct run *r, const struct safetensors *file, const char *p
         if (counters_check(p, e) != 0) return err_at(e, path);
         param_refresh(p);
     }
+    int infinite = params_not_finite(r->params); // the numbers in the file were looked at: of counters only
+    if (infinite >= 0)
+        return err_set(e, "%s: %s: values that are not finite, with a scale of %g", path,
+                       r->params->list[infinite].name, r->params->list[infinite].scale);
     r->optim->sparsity.frozen = frozen != 0;
     return 0;
 }

@@ -487,6 +487,8 @@ static const struct row rows[] = {
      "__metadata__.linear1.weight.scale: wanted a number in 1e-300 .. 1e+300, found '0'"},
     {PLAIN, META, "linear2.weight.scale", "-0.1", 0, 0,
      "__metadata__.linear2.weight.scale: wanted a number in 1e-300 .. 1e+300, found '-0.1'"},
+    {PLAIN, META, "linear2.weight.scale", "1e300", 0, 0,
+     "linear2.weight: values that are not finite, with a scale of 1e+300"},
     {PLAIN, META, "linear2.weight.scale", "inf", 0, 0,
      "__metadata__.linear2.weight.scale: wanted a number in 1e-300 .. 1e+300, found 'inf'"},
     // the list of tensors
