@@ -1,4 +1,5 @@
-// Target: the inference library's loader, and running what it lets through.
+// Target: the inference library's loader, and running what it lets through: a sample's answer must be the same in every
+// batch, and the same by other kernels.
 //
 // The first byte says how; the file follows. So that changed bytes get beyond the checksums and the sizes, both are mended
 // first, unless the byte says otherwise.
@@ -89,8 +90,8 @@ static int same(float a, float b) {
     return a == b || (isnan(a) && isnan(b));
 }
 
-// A sample's answer is the same in every batch; the blocks are of exactly the sizes that the library promises to stay in.
-static void model_run(const struct tally_model *m) {
+// The answers to SAMPLES samples; free them. The blocks are of exactly the sizes that the library promises to stay in.
+static float *model_run_new(const struct tally_model *m) {
     static const size_t batches[BATCHES] = {SAMPLES, 5, 1};
     size_t in = tally_model_inputs(m), out = tally_model_outputs(m);
     float *wanted = exact_new(SAMPLES * out, sizeof *wanted);
@@ -110,22 +111,41 @@ static void model_run(const struct tally_model *m) {
         free(y);
         free(x);
     }
-    free(wanted);
+    return wanted;
 }
 
-static void model_try(const uint8_t *file, size_t size, const struct tally_options *options) {
+// The model's answers, to be freed; NULL where it is refused or takes too long. *count gets how many there are.
+static float *model_try_new(size_t *count, const uint8_t *file, size_t size,
+                            const struct tally_options *options) {
     struct tally_model *m;
     struct tally_error e;
+    float *answers = NULL;
     int status = tally_model_load(&m, file, size, options, &e);
     CHECK((status == TALLY_OK) == (m != NULL), "status %d, model %p", status, (void *)m);
     if (!m) {
         fuzz_check_message(e.text);
-        return;
+        return NULL;
     }
     CHECK(tally_model_bytes(m) <= options->memory_limit, "%zu bytes", tally_model_bytes(m));
     CHECK(tally_model_nonzero(m) <= tally_model_weights(m), "more weights than there are");
-    if (tally_scratch_bytes(m, SAMPLES) <= SCRATCH && work_of(m) <= WORK) model_run(m);
+    if (tally_scratch_bytes(m, SAMPLES) <= SCRATCH && work_of(m) <= WORK) answers = model_run_new(m);
+    *count = SAMPLES * tally_model_outputs(m);
     tally_model_free(m);
+    return answers;
+}
+
+// By portable code and the other kernel.
+static void others_compare(const float *answers, size_t count, const uint8_t *file, size_t size,
+                           struct tally_options options) {
+    size_t other_count;
+    options.portable = !options.portable;
+    options.kernel = options.kernel == TALLY_DENSE ? TALLY_SPARSE : TALLY_DENSE;
+    float *others = model_try_new(&other_count, file, size, &options);
+    for (size_t i = 0; others && i < count; i++)
+        CHECK(count == other_count && same(answers[i], others[i]),
+              "number %zu of %zu is %g, %g by other kernels", i, other_count, (double)answers[i],
+              (double)others[i]);
+    free(others);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
@@ -139,7 +159,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     // Measuring takes a thousand times as long as the rest, so few inputs choose it.
     if (options.kernel > TALLY_DENSE || (options.kernel == TALLY_AUTO && how & NOT_AUTO))
         options.kernel = TALLY_SPARSE;
-    model_try(file + 1, size - 1, &options);
+    size_t count;
+    float *answers = model_try_new(&count, file + 1, size - 1, &options);
+    if (answers) others_compare(answers, count, file + 1, size - 1, options);
+    free(answers);
     free(file);
     return 0;
 }

@@ -12,7 +12,8 @@ enum {
     COLOUR = 1,
     CHECKSUMS_KEPT = 128,
     SIGNATURE = 8,
-    AROUND = 12
+    AROUND = 12,
+    ROUND_PIXELS = 1 << 14
 }; // a chunk: length, name, data, checksum
 
 static uint32_t u32_at(const uint8_t *at) {
@@ -27,6 +28,23 @@ static void checksums_mend(uint8_t *file, size_t size) {
         for (size_t i = 0; i < 4; i++) file[at + 8 + length + i] = (uint8_t)(sum >> (24 - 8 * i));
         at += AROUND + length;
     }
+}
+
+// Written and read again.
+static void round_check(const uint8_t *pixels, int width, int height, int channels) {
+    char folder[FUZZ_PATH], path[FUZZ_LONG_PATH];
+    int wide, high;
+    size_t size = (size_t)width * (size_t)height * (size_t)channels;
+    struct err e = {""};
+    fuzz_folder_open(folder);
+    fuzz_join(path, folder, "a.png");
+    CHECK(png_write(path, width, height, channels, pixels, &e) == 0, "write: %s", e.text);
+    CHECK(png_channels(path, &e) == channels, "channels: %s", e.text);
+    uint8_t *again = png_read_new(&wide, &high, path, channels, &e);
+    CHECK(again, "read again: %s", e.text);
+    CHECK(wide == width && high == height && memcmp(again, pixels, size) == 0, "differs");
+    mem_free(again);
+    fuzz_folder_close(folder);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
@@ -46,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
         unsigned sum = 0;
         for (int64_t i = 0; i < (int64_t)width * height * channels; i++) sum += pixels[i];
         CHECK(sum <= 255u * (unsigned)PNG_PIXELS_MAX, "every pixel can be read");
+        if ((int64_t)width * height <= ROUND_PIXELS) round_check(pixels, width, height, channels);
     } else {
         fuzz_check_message(e.text);
     }

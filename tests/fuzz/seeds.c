@@ -1,8 +1,13 @@
-// Makes the seeds of the target `model`, a file for each coding, kind of values and number system: fuzz_seeds FOLDER. To be
-// run again when the format changes. The seeds of the other targets come from seeds.py.
+// Makes the seeds of the targets `model`, a file for each coding, kind of values and number system, and `checkpoint`, files
+// of each of its runs: fuzz_seeds CORPUS. To be run again when a format changes. The seeds of the other targets come from
+// seeds.py.
+#include "experiments/checkpoint.h"
 #include "export/tally.h"
 #include "src/file.h"
+#include "tests/fuzz/checkpoints.h"
 #include "tests/nets.h"
+
+#include <string.h>
 
 enum { PATH = 4096, KINDS = NUMBER_KINDS + 1, CODINGS = 3, WIDE = 66000 };
 
@@ -85,11 +90,90 @@ static int kinds_write(const char *folder) {
     return result;
 }
 
-int main(int argc, char **argv) {
-    if (argc != 2) return fprintf(stderr, "usage: fuzz_seeds FOLDER\n"), 2;
+static int models_write(const char *folder) {
     int index = 0;
     for (int coding = 0; coding < CODINGS; coding++)
         for (int kind = 0; kind < KINDS; kind++, index++)
-            if (pair_write(argv[1], (enum number_kind)kind, coding, index) != 0) return 1;
-    return others_write(argv[1]) != 0 || kinds_write(argv[1]) != 0;
+            if (pair_write(folder, (enum number_kind)kind, coding, index) != 0) return -1;
+    return others_write(folder) != 0 || kinds_write(folder) != 0 ? -1 : 0;
+}
+
+// The checkpoint as the target takes it: whole, or without length and metadata but the position.
+static int checkpoint_seed(const char *folder, int which, const char *when, const unsigned char *file,
+                           size_t size) {
+    enum { PREFIX = 8, OWN = 64, WHOLE = 128 };
+    char name[64], path[PATH];
+    struct bytes seed = {0};
+    struct err e = {""};
+    uint64_t length;
+    memcpy(&length, file, PREFIX);
+    // The smallest byte that says so.
+    unsigned char how = (unsigned char)which;
+    while (how % CHECKPOINTS != which || !(how & WHOLE) || (which % 2) != !!(how & OWN)) how++;
+    bytes_add(&seed, &how, 1);
+    bytes_add(&seed, file, size);
+    snprintf(name, sizeof name, "%d-%s-whole", which, when);
+    int result = file_join(path, sizeof path, folder, name, &e);
+    if (result == 0 && strcmp(when, "end") == 0) result = file_write_bytes(path, seed.at, seed.size, &e);
+    bytes_free(&seed);
+    struct json *header = json_parse_new((const char *)file + PREFIX, length, &e), *cut = json_object_new(),
+                *meta = json_object_new();
+    static const char *const kept[] = {"format", "epoch", "step", "frozen"};
+    const struct json *all = json_find(header, "__metadata__"), *member = json_first(header);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        json_add(meta, kept[i], json_copy_new(json_find(all, kept[i])));
+    json_add(cut, "__metadata__", meta);
+    for (; member; member = json_next(member))
+        if (json_find(member, "dtype")) json_add(cut, json_key(member), json_copy_new(member));
+    char *text = json_print_new(cut, false);
+    how = (unsigned char)which;
+    bytes_add(&seed, &how, 1);
+    bytes_add(&seed, text, strlen(text));
+    bytes_add(&seed, "\n@@", 3);
+    bytes_add(&seed, file + PREFIX + length, size - PREFIX - length);
+    snprintf(name, sizeof name, "%d-%s", which, when);
+    if (result == 0) result = file_join(path, sizeof path, folder, name, &e);
+    if (result == 0) result = file_write_bytes(path, seed.at, seed.size, &e);
+    if (result != 0) fprintf(stderr, "seeds: %s\n", e.text);
+    bytes_free(&seed);
+    mem_free(text);
+    json_free(cut);
+    json_free(header);
+    return result;
+}
+
+// Of each run: before its first step, and near its end, where some are frozen.
+static int checkpoints_write(const char *folder) {
+    char path[PATH];
+    struct err e = {""};
+    if (file_join(path, sizeof path, folder, "checkpoint.tmp", &e) != 0) return -1;
+    for (int i = 0; i < 2 * CHECKPOINTS; i++) {
+        struct run r;
+        size_t size;
+        checkpoints_run(&r, i / 2);
+        struct dataset data = r.data;
+        for (r.epoch = 0; i % 2 && r.epoch < r.config.train.epochs; r.epoch++) {
+            optim_epoch(r.optim, r.epoch, r.config.train.epochs);
+            small_step(&r, &data);
+        }
+        unsigned char *file = NULL;
+        int result = checkpoint_save(&r, path, &e);
+        if (result == 0) result = (file = file_read_new(&size, path, 1 << 20, &e)) ? 0 : -1;
+        if (result == 0) result = checkpoint_seed(folder, i / 2, i % 2 ? "end" : "start", file, size);
+        mem_free(file);
+        run_close(&r);
+        if (result != 0) return fprintf(stderr, "seeds: %s\n", e.text), -1;
+    }
+    return remove(path);
+}
+
+int main(int argc, char **argv) {
+    char models[PATH], checkpoint_folder[PATH];
+    struct err e = {""};
+    if (argc != 2) return fprintf(stderr, "usage: fuzz_seeds CORPUS\n"), 2;
+    if (file_join(models, sizeof models, argv[1], "model", &e) != 0 ||
+        file_join(checkpoint_folder, sizeof checkpoint_folder, argv[1], "checkpoint", &e) != 0 ||
+        file_make_folder(models, &e) != 0 || file_make_folder(checkpoint_folder, &e) != 0)
+        return fprintf(stderr, "seeds: %s\n", e.text), 1;
+    return models_write(models) != 0 || checkpoints_write(checkpoint_folder) != 0;
 }
