@@ -33,12 +33,7 @@ static const double REDRAW_SECONDS = 0.2;
 
 void jobs_add(struct jobs *jobs, const char *folder, struct json *config) {
     CHECK(strlen(folder) < JOB_FOLDER, "jobs_add: the folder %.60s... is too long", folder);
-    if ((jobs->count & (jobs->count - 1)) == 0) { // full: room for twice as many
-        struct job *list = mem_new((size_t)jobs->count * 2 + 1, sizeof *list);
-        if (jobs->count) memcpy(list, jobs->list, (size_t)jobs->count * sizeof *list);
-        mem_free(jobs->list);
-        jobs->list = list;
-    }
+    jobs->list = mem_grow(jobs->list, (size_t)jobs->count, sizeof *jobs->list);
     struct job *job = &jobs->list[jobs->count++];
     strcpy(job->folder, folder);
     job->config = config;

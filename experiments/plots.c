@@ -64,12 +64,7 @@ enum { LOSS_KINDS = sizeof loss_kinds / sizeof *loss_kinds };
 // ---------------------------------------------------------------------------------------------------------
 
 static struct series *series_add(struct plot *p, const char *name, int room, int place) {
-    if ((p->count & (p->count - 1)) == 0) { // full: room for twice as many
-        struct series *list = mem_new((size_t)p->count * 2 + 1, sizeof *list);
-        if (p->count) memcpy(list, p->list, (size_t)p->count * sizeof *list);
-        mem_free(p->list);
-        p->list = list;
-    }
+    p->list = mem_grow(p->list, (size_t)p->count, sizeof *p->list);
     struct series *s = &p->list[p->count++];
     snprintf(s->name, sizeof s->name, "%s", name);
     s->points = mem_new((size_t)room, sizeof *s->points);

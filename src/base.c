@@ -60,6 +60,15 @@ void mem_free(void *memory) {
     free(memory);
 }
 
+void *mem_grow(void *list, size_t count, size_t size) {
+    if (count & (count - 1)) return list;
+    // Full: of 0, 1, 2, 4, 8 ... items.
+    void *larger = mem_new(count ? 2 * count : 1, size);
+    if (count) memcpy(larger, list, count * size);
+    mem_free(list);
+    return larger;
+}
+
 char *mem_string_new(const char *text) {
     size_t bytes = strlen(text) + 1;
     return memcpy(mem_new(bytes, 1), text, bytes);

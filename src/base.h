@@ -65,6 +65,10 @@ _Noreturn void check_failed(const char *file, int line, const char *format, ...)
 void *mem_new(size_t count, size_t size);
 void mem_free(void *memory);
 
+// The list of `count` items with room for one more: itself, or a larger copy, zeroed behind the items; the list may be NULL
+// where there are none. Items that are added one by one take linear time.
+void *mem_grow(void *list, size_t count, size_t size);
+
 // A copy of the string; free with mem_free.
 char *mem_string_new(const char *text);
 

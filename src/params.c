@@ -42,12 +42,7 @@ void params_free(struct params *ps) {
 
 int params_add(struct params *ps, const char *name, struct shape shape, double bound, double initial) {
     CHECK(!ps->values, "params_add(%s) after params_alloc", name);
-    if ((ps->count & (ps->count - 1)) == 0) { // full: room for twice as many
-        struct param *list = mem_new((size_t)ps->count * 2 + 1, sizeof *list);
-        if (ps->count) memcpy(list, ps->list, (size_t)ps->count * sizeof *list);
-        mem_free(ps->list);
-        ps->list = list;
-    }
+    ps->list = mem_grow(ps->list, (size_t)ps->count, sizeof *ps->list);
     struct param *p = &ps->list[ps->count];
     CHECK(strlen(name) < sizeof p->name, "params_add: the name %s is too long", name);
     strcpy(p->name, name);

@@ -21,6 +21,21 @@ static void err_set_writes(void **state) {
 }
 
 // However long: cut, and ended by a zero byte.
+static void lists_grow(void **state) {
+    (void)state;
+    int *list = NULL, moves = 0;
+    for (int i = 0; i < 1000; i++) {
+        int *before = list;
+        list = mem_grow(list, (size_t)i, sizeof *list);
+        moves += list != before;
+        assert_int_equal(list[i], 0);
+        list[i] = i + 1;
+    }
+    for (int i = 0; i < 1000; i++) assert_int_equal(list[i], i + 1);
+    assert_true(moves <= 11);
+    mem_free(list);
+}
+
 static void plain_texts(void **state) {
     (void)state;
     assert_true(text_is_plain("") && text_is_plain("größer 99 %"));
@@ -264,6 +279,7 @@ int main(void) {
         cmocka_unit_test(err_set_writes),
         cmocka_unit_test(err_set_cuts),
         cmocka_unit_test(plain_texts),
+        cmocka_unit_test(lists_grow),
         cmocka_unit_test(check_aborts),
         cmocka_unit_test(size_mul_sees_overflow),
         cmocka_unit_test(mem_new_is_zeroed),
