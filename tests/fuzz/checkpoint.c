@@ -45,9 +45,11 @@ static char *header_mended_new(const uint8_t *text, size_t size, const struct js
         return NULL;
     }
     all = theirs ? json_copy_new(theirs) : json_object_new();
+    if (!json_find(all, "format")) json_add_string(all, "format", "tally checkpoint 1"); // wants no checksum
     const struct json *member = json_first(json_find(own, "__metadata__"));
     for (; member; member = json_next(member))
-        if (!json_find(all, json_key(member))) json_add(all, json_key(member), json_copy_new(member));
+        if (!json_find(all, json_key(member)) && strcmp(json_key(member), CHECKPOINT_CHECKSUM) != 0)
+            json_add(all, json_key(member), json_copy_new(member));
     json_add(mended, "__metadata__", all);
     for (member = json_first(header); member; member = json_next(member))
         if (strcmp(json_key(member), "__metadata__") != 0)

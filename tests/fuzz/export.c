@@ -260,7 +260,7 @@ static void format_check(const struct export_format *f, const struct net *n,
 static void net_export(struct net *trained, const struct dataset *data, unsigned how) {
     static const struct export_options forms[FORMS] = {
         {0}, {.dense = true, .self_test = true}, {.integer = true}};
-    int bits = how & 4 ? 2 + (int)(how >> 4) : 0;
+    int bits = how & 4 ? 2 + (int)(how >> 4) % 15 : 0;
     if (bits) net_requantise(trained, bits);
     struct net *ready = net_copy_new(trained);
     net_prepare(ready);

@@ -118,7 +118,7 @@ static int checkpoint_seed(const char *folder, int which, const char *when, cons
     bytes_free(&seed);
     struct json *header = json_parse_new((const char *)file + PREFIX, length, &e), *cut = json_object_new(),
                 *meta = json_object_new();
-    static const char *const kept[] = {"format", "epoch", "step", "frozen"};
+    static const char *const kept[] = {"epoch", "step", "frozen"};
     const struct json *all = json_find(header, "__metadata__"), *member = json_first(header);
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         json_add(meta, kept[i], json_copy_new(json_find(all, kept[i])));
