@@ -16,7 +16,8 @@ static int model_fits(const struct config *c, const struct dataset *data, const 
     struct params *ps = params_new();
     struct model *m = model_new(c->model, "model", data->sample, ps, e);
     size_t there = 0;
-    for (int i = 0; i < file->count; i++) there += shape_size(file->tensors[i].shape);
+    for (int i = 0; i < file->count; i++)
+        there += safetensor_bytes(&file->tensors[i]) / dtype_bytes(file->tensors[i].dtype);
     int result = m ? 0 : -1;
     if (m && ps->size > there)
         result = err_set(e, "its model has %zu numbers, the file %zu", ps->size, there);

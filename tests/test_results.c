@@ -260,7 +260,7 @@ static void run_make(char path[PATH], const char *parent, const char *folder, co
     const struct run_options options = {.threads = 1};
     const volatile sig_atomic_t stopped = stop;
     enum train_status status;
-    struct json *root = json_of(config_text), *summary;
+    struct json *root = json_of(config_text), *summary = NULL;
     snprintf(path, PATH, "%s/%s", parent, folder);
     const struct train_options training = {.folder = path, .quiet = true, .stop = &stopped};
     memset(&config, 0, sizeof config);
