@@ -183,7 +183,7 @@ static void gradients_unset(void **state) {
     (void)state;
     enum { SHARDS = 2 };
     struct params *ps = params_new();
-    for (int i = 0; i < 4; i++) params_add(ps, "abcd" + i, i < 2 ? shape_2(3, 3) : shape_1(3), 1, 0);
+    for (int i = 0; i < 4; i++) params_add(ps, &"abcd"[i], i < 2 ? shape_2(3, 3) : shape_1(3), 1, 0);
     params_alloc(ps, SHARDS, 1);
     real *wanted = mem_new(ps->size, sizeof *wanted);
     for (int unset = 0; unset <= 1; unset++) {
