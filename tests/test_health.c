@@ -116,9 +116,11 @@ static void step_with_a_bad_gradient(void **state) {
     real *before = mem_new(r.params->size, sizeof *before);
     double loss = 0;
     int64_t step = 0;
+    struct stage *sgd = &r.optim->stages[OPTIM_WEIGHTS][0];
+    int count = sgd->work_count;
+    sgd->work_count = 0; // only the biases move, by little
     do {
         values_of(before, r.params);
-        r.optim->stages[OPTIM_WEIGHTS][0].count = 0; // only the biases move, by little
         step = r.step;
         loss = run_step(&r);
     } while (!*r.fault && r.step < 20);
@@ -130,6 +132,7 @@ static void step_with_a_bad_gradient(void **state) {
     assert_non_null(strstr(text, ": the gradient of linear1.weight is not finite (loss "));
     assert_non_null(strstr(text, ", rate sgd 0.1, others adam 0.001)"));
     mem_free(before);
+    sgd->work_count = count;
     run_close(&r);
 }
 
