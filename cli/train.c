@@ -177,8 +177,16 @@ static void summary_print(const struct json *s, const char *folder, bool reporte
                log_count(count[1], json_number(json_find(l, "nonzero"))),
                json_number(json_find(l, "density")));
     }
-    printf("%s/: summary.json, metrics.jsonl, checkpoint.safetensors, weights.png%s\n", folder,
-           reported ? ", report.html" : "");
+    // A run that diverged has no pictures, and perhaps no checkpoint.
+    static const char *const files[] = {"checkpoint.safetensors", "weights.png"};
+    printf("%s/: summary.json, metrics.jsonl", folder);
+    for (int i = 0; i < 2; i++) {
+        char path[FOLDER_LENGTH + 64];
+        struct err ignored;
+        if (file_join(path, sizeof path, folder, files[i], &ignored) == 0 && file_exists(path))
+            printf(", %s", files[i]);
+    }
+    printf("%s\n", reported ? ", report.html" : "");
 }
 
 // The checkpoint to go on from: its data set decides which of the config's sets is opened.

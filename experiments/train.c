@@ -292,7 +292,8 @@ static int epochs_run(struct loop *l, enum train_status *status, struct err *e) 
         l->seconds += log_seconds() - start;
         if (!health_finite(l->fault, r, l->loss)) {
             *status = TRAIN_DIVERGED;
-            log_line(&l->log, "diverged at %s: stopped; the last checkpoint stays", l->fault);
+            log_line(&l->log, "diverged at %s: stopped; %s", l->fault,
+                     l->keep.step < 0 ? "there is no checkpoint" : "the last checkpoint stays");
             return 0;
         }
         if (*status == TRAIN_INTERRUPTED) return keep_now(&l->keep, e);

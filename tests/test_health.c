@@ -170,7 +170,12 @@ static void run_that_diverges(void **state) {
         RUN("train", "small.json", "optim.weights.0.sgd.rate=1000", "--no-report", "--out", "far"), 3);
     assert_said("diverged at epoch ");
     assert_said(" is not finite (loss ");
-    assert_said(", rate sgd 1e+03, others adam 0.001): stopped");
+    assert_said(", rate sgd 1e+03, others adam 0.001): stopped; the last checkpoint stays\n");
+    assert_int_equal(RUN("train", "small.json", "optim.weights.0.sgd.rate=1000", "train.checkpoint_every=100",
+                         "--no-report", "--out", "none"),
+                     3);
+    assert_said(": stopped; there is no checkpoint\n");
+    assert_said("none/: summary.json, metrics.jsonl\n");
     struct json *summary = saved_summary_new("far", &e);
     assert_non_null(summary);
     assert_string_equal(json_string(json_find(summary, "status")), "diverged");
