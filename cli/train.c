@@ -178,7 +178,7 @@ static void summary_print(const struct json *s, const char *folder, bool reporte
                json_number(json_find(l, "density")));
     }
     // A run that diverged has no pictures, and perhaps no checkpoint.
-    static const char *const files[] = {"checkpoint.safetensors", "weights.png"};
+    const char *const files[] = {TRAIN_CHECKPOINT, "weights.png"};
     printf("%s/: summary.json, metrics.jsonl", folder);
     for (int i = 0; i < 2; i++) {
         char path[FOLDER_LENGTH + 64];

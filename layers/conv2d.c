@@ -63,7 +63,8 @@ static double conv2d_step_numbers(const struct layer *l, double samples) {
     const struct conv2d *config = l->config;
     const int *size = config->sliding.window.size;
     double depth = (double)l->in.dim[0] / (double)config->groups * size[0] * size[1];
-    return samples * 3 * (double)shape_size(l->out) + 2 * ((1 << 17) + depth * (64 + l->out.dim[2]));
+    return samples * 3 * (double)shape_size(l->out) +
+           2 * (CONV2D_CHUNK + depth * (CONV2D_COLUMNS + l->out.dim[2]));
 }
 
 const struct layer_type conv2d_layer = {.name = "conv2d",

@@ -174,10 +174,7 @@ struct model *layer_add_inner(struct layer *l, struct params *ps, const struct j
     CHECK(length < (int)sizeof prefix, "%s: the name %s is too long", l->name, part);
     struct model *m = list_build(list, path, prefix, l->first, in, ps, e);
     if (!m) return NULL;
-    struct model **inner = mem_new((size_t)l->inner_count + 1, sizeof *inner);
-    if (l->inner_count) memcpy(inner, l->inner, (size_t)l->inner_count * sizeof *inner);
-    mem_free(l->inner);
-    l->inner = inner;
+    l->inner = mem_grow(l->inner, (size_t)l->inner_count, sizeof *l->inner);
     return l->inner[l->inner_count++] = m;
 }
 

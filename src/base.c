@@ -69,6 +69,12 @@ void *mem_grow(void *list, size_t count, size_t size) {
     return larger;
 }
 
+uint64_t hash_add(uint64_t hash, const void *bytes, size_t size) {
+    const unsigned char *at = bytes;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ at[i]) * 0x100000001b3u;
+    return hash;
+}
+
 char *mem_string_new(const char *text) {
     size_t bytes = strlen(text) + 1;
     return memcpy(mem_new(bytes, 1), text, bytes);

@@ -72,6 +72,10 @@ void *mem_grow(void *list, size_t count, size_t size);
 // A copy of the string; free with mem_free.
 char *mem_string_new(const char *text);
 
+// The FNV-1a hash (Fowler, Noll, Vo; 64 bits) of the bytes, going on from that of those before them or from HASH_START.
+#define HASH_START 0xcbf29ce484222325u
+uint64_t hash_add(uint64_t hash, const void *bytes, size_t size);
+
 // Whether the text, from a file, may be shown: no control characters, which could steer a terminal.
 bool text_is_plain(const char *text);
 

@@ -10,7 +10,7 @@
 
 #include "src/file.h"
 
-enum { PATH_LENGTH = 4096, FIRST_ROOM = 64 };
+enum { PATH_LENGTH = 4096 };
 
 int file_make_folder(const char *path, struct err *e) {
     char part[PATH_LENGTH];
@@ -30,22 +30,6 @@ int file_make_folder(const char *path, struct err *e) {
     return S_ISDIR(info.st_mode) ? 0 : err_set(e, "%s: not a folder", path);
 }
 
-struct names {
-    char **list;
-    int count, room;
-};
-
-static void names_add(struct names *n, const char *name) {
-    if (n->count == n->room) {
-        char **more = mem_new((size_t)n->room * 2, sizeof *more);
-        memcpy(more, n->list, (size_t)n->room * sizeof *more);
-        mem_free(n->list);
-        n->list = more;
-        n->room *= 2;
-    }
-    n->list[n->count++] = mem_string_new(name);
-}
-
 static int name_order(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -56,21 +40,25 @@ char **file_names_new(int *count, const char *folder, struct err *e) {
         err_set(e, "%s: %s", folder, strerror(errno));
         return NULL;
     }
-    struct names n = {mem_new(FIRST_ROOM, sizeof *n.list), 0, FIRST_ROOM};
+    size_t found = 0;
+    char **names = mem_grow(NULL, 0, sizeof *names);
     struct dirent *entry;
-    while (errno = 0, (entry = readdir(entries)))
-        if (entry->d_name[0] != '.') names_add(&n, entry->d_name);
+    while (errno = 0, (entry = readdir(entries))) {
+        if (entry->d_name[0] == '.') continue;
+        names = mem_grow(names, found, sizeof *names);
+        names[found++] = mem_string_new(entry->d_name);
+    }
     int error = errno; // of the last readdir
     closedir(entries);
     if (error) {
         err_set(e, "%s: %s", folder, strerror(error));
-        for (int i = 0; i < n.count; i++) mem_free(n.list[i]);
-        mem_free(n.list);
+        for (size_t i = 0; i < found; i++) mem_free(names[i]);
+        mem_free(names);
         return NULL;
     }
-    qsort(n.list, (size_t)n.count, sizeof *n.list, name_order);
-    *count = n.count;
-    return n.list;
+    qsort(names, found, sizeof *names, name_order);
+    *count = (int)found;
+    return names;
 }
 
 // Whether the name is NAME.PID.tmp of a process that is no more, or was one of our number.

@@ -31,9 +31,7 @@ static void block_of(uint32_t out[4], const struct rng *r, uint64_t block) {
 }
 
 struct rng rng_stream(uint64_t seed, const char *purpose) {
-    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a of the purpose
-    for (; *purpose; purpose++) hash = (hash ^ (unsigned char)*purpose) * 0x100000001b3u;
-    struct rng mixed = {.key = seed, .row = hash};
+    struct rng mixed = {.key = seed, .row = hash_add(HASH_START, purpose, strlen(purpose))};
     uint32_t out[4];
     block_of(out, &mixed, 0);
     return (struct rng){.key = (uint64_t)out[1] << 32 | out[0]};

@@ -206,28 +206,22 @@ const char *safetensors_meta(const struct safetensors *file, const char *key) {
     return node ? json_string(node) : NULL;
 }
 
-// Fowler, Noll, Vo: FNV-1a, 64 bits.
-static uint64_t hash(uint64_t sum, const void *bytes, size_t size) {
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < size; i++) sum = (sum ^ at[i]) * 1099511628211u;
-    return sum;
+static uint64_t text_hash(const char *text, uint64_t before) {
+    return hash_add(before, text, strlen(text) + 1);
 }
 
 uint64_t safetensors_checksum(const struct safetensor *tensors, int count, const struct json *metadata,
                               const char *except) {
-    const uint64_t start = 14695981039346656037u;
     uint64_t sum = 0;
     for (int i = 0; i < count; i++) {
         const struct safetensor *t = &tensors[i];
-        uint64_t one = hash(start, t->name, strlen(t->name) + 1);
-        one = hash(one, dtypes[t->dtype].name, strlen(dtypes[t->dtype].name) + 1);
-        one = hash(one, t->shape.dim, (size_t)t->shape.rank * sizeof *t->shape.dim);
-        sum += hash(one, t->bytes, safetensor_bytes(t));
+        uint64_t one = text_hash(dtypes[t->dtype].name, text_hash(t->name, HASH_START));
+        one = hash_add(one, t->shape.dim, (size_t)t->shape.rank * sizeof *t->shape.dim);
+        sum += hash_add(one, t->bytes, safetensor_bytes(t));
     }
     for (const struct json *entry = json_first(metadata); entry; entry = json_next(entry)) {
         const char *key = json_key(entry), *value = json_string(entry);
-        if (strcmp(key, except) != 0)
-            sum += hash(hash(start, key, strlen(key) + 1), value, strlen(value) + 1);
+        if (strcmp(key, except) != 0) sum += text_hash(value, text_hash(key, HASH_START));
     }
     return sum;
 }

@@ -20,10 +20,6 @@
 #include "src/ops.h"
 #include "src/sums.h"
 
-// A product of fewer columns than COLUMNS spends its time on preparing the weight; more numbers than CHUNK
-// leave the cache.
-enum { COLUMNS = 64, CHUNK = 1 << 17 };
-
 // Saved. Channels and planes are those of one group.
 struct conv {
     struct window window;
@@ -46,13 +42,14 @@ struct chunk {
 static void conv_cut(struct conv *c, struct tape *t) {
     const struct window *w = &c->window;
     int across = c->patch.across, down = c->patch.rows;
-    bool small = c->windows < COLUMNS && c->batch > 1;
-    int wanted = small ? (int)((COLUMNS + c->windows - 1) / c->windows) : 1;
+    bool small = c->windows < CONV2D_COLUMNS && c->batch > 1;
+    int wanted = small ? (int)((CONV2D_COLUMNS + c->windows - 1) / c->windows) : 1;
     c->samples = wanted < c->batch ? wanted : c->batch;
     c->direct = c->samples == 1 && c->depth == c->patch.planes;
     for (int k = 0; k < 2; k++) c->direct = c->direct && w->stride[k] == 1 && w->padding[k] == 0;
-    size_t rows = CHUNK / ((size_t)c->depth * (size_t)across);
-    if (rows < (size_t)((COLUMNS + across - 1) / across)) rows = (size_t)((COLUMNS + across - 1) / across);
+    size_t rows = CONV2D_CHUNK / ((size_t)c->depth * (size_t)across);
+    if (rows < (size_t)((CONV2D_COLUMNS + across - 1) / across))
+        rows = (size_t)((CONV2D_COLUMNS + across - 1) / across);
     c->rows = c->samples > 1 || c->direct || rows > (size_t)down ? down : (int)rows;
     size_t columns = (size_t)c->samples * (size_t)c->rows * (size_t)across;
     if (!c->direct) c->columns = arena_alloc(t->arena, (size_t)c->depth * columns, sizeof(real));
