@@ -5,6 +5,7 @@
 
 #include "layers/init.h"
 #include "layers/sliding.h"
+#include "src/conv.h"
 
 struct conv2d {
     struct sliding sliding;
@@ -58,13 +59,17 @@ static struct tensor *conv2d_forward(const struct layer *l, struct tape *t, stru
     return op_conv2d(t, x, weight, bias, &config->sliding.window, (int)config->groups);
 }
 
-// Besides the outputs the columns of a chunk, forward and backward (src/ops/conv2d.c).
+// Besides the outputs the columns of a chunk, forward and backward (src/ops/conv2d.c), and what src/conv.h takes.
 static double conv2d_step_numbers(const struct layer *l, double samples) {
     const struct conv2d *config = l->config;
-    const int *size = config->sliding.window.size;
-    double depth = (double)l->in.dim[0] / (double)config->groups * size[0] * size[1];
-    return samples * 3 * (double)shape_size(l->out) +
-           2 * (CONV2D_CHUNK + depth * (CONV2D_COLUMNS + l->out.dim[2]));
+    const struct window *w = &config->sliding.window;
+    int groups = (int)config->groups, planes = l->in.dim[0] / groups;
+    double depth = (double)planes * w->size[0] * w->size[1];
+    double step = samples * 3 * (double)shape_size(l->out) +
+                  2 * (CONV2D_CHUNK + depth * (CONV2D_COLUMNS + l->out.dim[2]));
+    struct patch p = {planes, l->in.dim[1], l->in.dim[2], 0, l->out.dim[1], l->out.dim[2]};
+    int out = (int)config->out / groups;
+    return conv_fits(w, &p, out) ? step + conv_plan_numbers(w, &p, out) : step;
 }
 
 const struct layer_type conv2d_layer = {.name = "conv2d",

@@ -2,6 +2,7 @@
 #include "src/blas.h"
 
 #include <cblas.h>
+#include <strings.h>
 
 void blas_gemm(real *c, int stride, int m, int n, int k, struct matrix a, struct matrix b, real beta) {
     CBLAS_TRANSPOSE ta = a.transposed ? CblasTrans : CblasNoTrans;
@@ -25,6 +26,13 @@ void blas_gemv(real *y, int m, int k, struct matrix a, const real *x) {
 
 void blas_start(void) {
     openblas_set_num_threads(1);
+}
+
+int blas_lanes(void) {
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (strcasecmp(openblas_get_corename(), wide[i]) == 0) return 16;
+    return 8;
 }
 
 const char *blas_name(void) {

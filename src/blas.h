@@ -22,6 +22,9 @@ void blas_gemv(real *y, int m, int k, struct matrix a, const real *x);
 // Keeps OpenBLAS to one thread per caller. Call once, before the first product.
 void blas_start(void);
 
+// How many floats the vectors have that OpenBLAS's products work with on this processor: 16 or, at most, 8.
+int blas_lanes(void);
+
 // The library's own words: version, kernels chosen for this processor.
 const char *blas_name(void);
 
