@@ -14,7 +14,9 @@ struct batches {
     size_t sample_size;
     double mean,
         std; // of the training numbers, pixels as value / 255; 0 and 1 when not normalising, and of tokens
-    real level[256]; // what a byte becomes: (value / 255 - mean) / std of a pixel, a token itself
+    real slope,
+        shift; // a byte becomes value · slope + shift: (value / 255 - mean) / std of a pixel, a token itself
+    real level[256]; // that
     uint32_t count[PARTS];
     uint32_t *order[PARTS]; // sample numbers within the split
     uint32_t *sorted;       // the training samples before shuffling
