@@ -33,15 +33,19 @@ LENET5 = [{"conv2d": {"out": 20, "kernel_size": 5}}, "relu", {"max_pool2d": {"ke
           {"conv2d": {"out": 50, "kernel_size": 5}}, "relu", {"max_pool2d": {"kernel_size": 2}},
           "flatten", linear(500), "relu", linear(10)]
 
-# count: training samples, an epoch; targets: answers for a sample.
+# count: training samples, an epoch; targets: answers for a sample; shards: of a batch, 2 where nothing is said.
 NETS = {
     "mlp": {"title": "784-300-100-10", "batch": 128, "sample": (1, 28, 28), "count": 16384, "targets": 1,
             "model": mlp(300, 100, 10)},
+    "mlp1": {"title": "784-300-100-10, one shard", "batch": 128, "sample": (1, 28, 28), "count": 16384, "targets": 1,
+             "shards": 1, "model": mlp(300, 100, 10)},
     "lenet5": {"title": "LeNet-5", "batch": 128, "sample": (1, 28, 28), "count": 1024, "targets": 1, "model": LENET5},
     "transformer": {"title": "transformer", "batch": 32, "sample": (CONTEXT,), "count": 128, "targets": CONTEXT,
                     "shards": 4, "model": transformer(4, 128, 4)},
     "wide": {"title": "3072-1024-1024-10", "batch": 128, "sample": (3, 32, 32), "count": 1024, "targets": 1,
              "model": mlp(1024, 1024, 10)},
+    "wide1": {"title": "3072-1024-1024-10, one shard", "batch": 128, "sample": (3, 32, 32), "count": 1024, "targets": 1,
+              "shards": 1, "model": mlp(1024, 1024, 10)},
 }
 
 SGD, ADAM = {"sgd": {"rate": 0.01, "momentum": 0.9}}, {"adam": {"rate": 0.001}}
