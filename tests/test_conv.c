@@ -289,6 +289,12 @@ static void pool_check(struct shape shape, const struct window *w, bool include,
         assert_true((double)x->grad[i] == dx[i]);
         assert_near(x2->grad[i], mean_dx[i], TOLERANCE);
     }
+    // Gradients that nobody has set yet are set, whatever is there.
+    for (size_t i = 0; i < x->size; i++) x->grad[i] = (real)NAN;
+    *x->unset = true;
+    if (recording) y->op->backward(t, y);
+    for (size_t i = 0; recording && i < x->size; i++) assert_true((double)x->grad[i] == dx[i]);
+    assert_true(!recording || !*x->unset);
     mem_free(dx), mem_free(mean_dx);
     tape_free(t);
 }
