@@ -1,18 +1,19 @@
 // Convolution straight from the image. Contracts in conv.h.
 //
 // A tile is a dozen vectors, which a processor with 16 vector registers holds with what they are made of: forward OUTS
-// outputs by SEGMENTS segments, backward BACK_OUTS outputs by BACK_NUMBERS numbers of their kernels. What is left over at
-// an end is filled up with the last one, computed again.
+// outputs by SEGMENTS segments, backward BACK_OUTS outputs by BACK_NUMBERS numbers of their kernels. Where outputs or
+// numbers don't fill the last tile, it has the last one again.
 //
-// Measured with batches of 64 on one core (Zen 5, OpenBLAS's Haswell kernels), GFLOP/s here and by columns and products:
-//   channels, image, outputs, kernel      forward       dweight
-//     1   28 x 28     20    5 x 5         98   66       86   48
-//    20   12 x 12     50    5 x 5         90   72       91   70
-//     3   32 x 32     32    3 x 3         90   62       70   43
-//    64   16 x 16     64    3 x 3        100   79       94   75
-//   128   16 x 16    128    3 x 3        102   89       95   90
-//   256   14 x 14    256    3 x 3         85   93       85   93
-// The gradient of the input was tried too: 80 against 85 on the second line, 51 against 77 for 32 channels.
+// Measured with batches of 64 on one core (Zen 5, OpenBLAS's Haswell kernels), GFLOP/s here, by columns and products, and
+// of oneDNN 2.6 (AVX-512) on images that lie as they do here and as it likes them best:
+//   channels, image, outputs, kernel      forward                  dweight
+//     1   28 x 28     20    5 x 5         94   63   58   93        86   45   24   80
+//    20   12 x 12     50    5 x 5         98   72   95   81        92   71   89   73
+//     3   32 x 32     32    3 x 3         90   61   73  193        74   43   22  147
+//    64   16 x 16     64    3 x 3        100   78  117  180        92   74   72  170
+//   128   16 x 16    128    3 x 3        105   89                  97   88
+//   256   14 x 14    256    3 x 3         90   92                  87   97
+// The gradient of the input was tried too: 80 against 85 of columns and products on the second line.
 #include "src/conv.h"
 
 #include <limits.h>
@@ -115,40 +116,44 @@ static int least(int a, int b) {
     return a < b ? a : b;
 }
 
+// `count`, a constant, of segments from `first` on.
 ALWAYS_INLINE void tile_forward(real *y, const struct conv *c, const real *weight, const real *bias,
-                                const real *x, const int out[OUTS], const int segment[SEGMENTS]) {
+                                const real *x, const int out[OUTS], int first, int count) {
     const real *w[OUTS], *from[SEGMENTS];
     vec sum[OUTS][SEGMENTS];
     for (int o = 0; o < OUTS; o++) {
         w[o] = weight + (size_t)out[o] * (size_t)c->depth;
-        for (int s = 0; s < SEGMENTS; s++) sum[o][s] = (vec){0} + (bias ? bias[out[o]] : 0);
+        for (int s = 0; s < count; s++) sum[o][s] = (vec){0} + (bias ? bias[out[o]] : 0);
     }
-    for (int s = 0; s < SEGMENTS; s++) from[s] = x + c->image[segment[s]];
+    for (int s = 0; s < count; s++) from[s] = x + c->image[first + s];
     for (int k = 0; k < c->depth; k++) {
         int at = c->number[k];
         vec seen[SEGMENTS];
-        for (int s = 0; s < SEGMENTS; s++) seen[s] = LOAD(from[s] + at);
+        for (int s = 0; s < count; s++) seen[s] = LOAD(from[s] + at);
         for (int o = 0; o < OUTS; o++) {
             real one = w[o][k];
-            for (int s = 0; s < SEGMENTS; s++) sum[o][s] += one * seen[s];
+            for (int s = 0; s < count; s++) sum[o][s] += one * seen[s];
         }
     }
     size_t windows = (size_t)c->patch.rows * (size_t)c->patch.across;
     for (int o = 0; o < OUTS; o++)
-        for (int s = 0; s < SEGMENTS; s++)
-            STORE(y + (size_t)out[o] * windows + c->result[segment[s]], sum[o][s]);
+        for (int s = 0; s < count; s++) STORE(y + (size_t)out[o] * windows + c->result[first + s], sum[o][s]);
 }
 
 VECTOR_CLONES static void image_forward(real *y, const struct conv *c, const real *weight, const real *bias,
                                         const real *x) {
-    for (int first = 0; first < c->segments; first += SEGMENTS) {
-        int segment[SEGMENTS], out[OUTS];
-        for (int s = 0; s < SEGMENTS; s++) segment[s] = least(first + s, c->segments - 1);
+    for (int first = 0; first < c->segments; first += SEGMENTS)
         for (int done = 0; done < c->out; done += OUTS) {
+            _Static_assert(SEGMENTS == 3, "what is left over is 2 or 1");
+            int out[OUTS];
             for (int o = 0; o < OUTS; o++) out[o] = least(done + o, c->out - 1);
-            tile_forward(y, c, weight, bias, x, out, segment);
+            if (first + SEGMENTS <= c->segments)
+                tile_forward(y, c, weight, bias, x, out, first, SEGMENTS);
+            else if (first + 2 == c->segments)
+                tile_forward(y, c, weight, bias, x, out, first, 2);
+            else
+                tile_forward(y, c, weight, bias, x, out, first, 1);
         }
-    }
 }
 
 void conv_forward(real *y, const struct conv *c, const real *weight, const real *bias, const real *x) {
