@@ -36,7 +36,8 @@ static struct conv measure(const struct window *w, const struct patch *p, int ou
                      .apart = p->across % LANES == 0,
                      .window = *w,
                      .patch = *p};
-    size_t height = (size_t)(p->height + 2 * w->padding[0]), width = (size_t)(p->width + 2 * w->padding[1]);
+    size_t height = (size_t)p->height + 2 * (size_t)w->padding[0],
+           width = (size_t)p->width + 2 * (size_t)w->padding[1];
     c.samples = (BACK_SEGMENTS + c.segments - 1) / c.segments;
     c.padded_size = (size_t)p->planes * height * width;
     c.results_size = (size_t)out * (size_t)c.segments * LANES;
