@@ -20,6 +20,7 @@ import warnings
 
 FAILED = []
 TOLERANCE = 1e-3
+TIES = int(os.environ.get("TIES", "0"))  # samples that may be apart, see tests/readers/run
 
 
 def check(what, good, detail=""):
@@ -239,10 +240,10 @@ def network_run(net, weights, inputs):
 def logits_check(what, found, logits):
     if found is None:
         return
-    difference = float(np.max(np.abs(found - logits)))
-    differ = int(np.sum(found.argmax(1) != logits.argmax(1)))
-    check(f"{what}: {len(logits)} predictions", differ == 0 and difference <= TOLERANCE,
-          f"{differ} differ, logits by at most {difference:.3g}")
+    difference, other = np.abs(found - logits).max(1), found.argmax(1) != logits.argmax(1)
+    apart = int(np.sum(other | ~(difference <= TOLERANCE)))
+    check(f"{what}: {len(logits)} predictions", apart <= TIES,
+          f"{int(np.sum(other))} differ, logits by at most {float(np.max(difference)):.3g}; {apart} samples are apart, allowed {TIES}")
 
 
 # --- the formats ---------------------------------------------------------------------------------------------------------
