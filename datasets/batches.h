@@ -12,11 +12,10 @@ enum { BATCHES_VALIDATION = 5000 };
 struct batches {
     const struct dataset *data;
     size_t sample_size;
-    double mean,
-        std; // of the training numbers, pixels as value / 255; 0 and 1 when not normalising, and of tokens
-    real slope,
-        shift; // a byte becomes value · slope + shift: (value / 255 - mean) / std of a pixel, a token itself
-    real level[256]; // that
+    // Of the training numbers, pixels as value / 255; 0 and 1 when not normalising, and of tokens.
+    double mean, std;
+    // A byte becomes value · slope + shift: (value / 255 - mean) / std of a pixel, a token itself. The level of each value.
+    real slope, shift, level[256];
     uint32_t count[PARTS];
     uint32_t *order[PARTS]; // sample numbers within the split
     uint32_t *sorted;       // the training samples before shuffling

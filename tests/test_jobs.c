@@ -181,7 +181,7 @@ static void failures(void **state) {
     assert_string_equal(e.text, "fail/nothing: No such file or directory");
     jobs_free(&jobs);
     // A summary that is no JSON, or a checkpoint that is none, is no finished run.
-    ADD(&jobs, "fail/good", "epochs=100"); // still at it when the first has failed
+    ADD(&jobs, "fail/good", "epochs=100");
     assert_int_equal(file_write_text("fail/good/summary.json", "{\"status\": 3}", &e), 0);
     assert_false(job_done(&jobs.list[0]));
     assert_int_equal(file_write_text("fail/good/checkpoint.safetensors", "x", &e), 0);

@@ -1,14 +1,13 @@
 // max_pool2d: y (B, C, down, across) = the largest number under each window of x (B, C, height, width), plane
 // by plane; what lies outside the image does not count. Of equals the first wins, a NaN wins over all.
 // dx = dy where the winner stood.
-//
 #include <math.h>
 #include <string.h>
 
 #include "src/ops.h"
 
 struct saved {
-    int32_t *winner; // places in their planes: (size of y), or not recording for one row
+    int32_t *winner; // places in their planes: as many as y has numbers, of one row where nothing is recorded
     bool twos;       // windows of 2 by 2, side by side
 };
 
